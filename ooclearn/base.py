@@ -1,0 +1,307 @@
+"""What estimators share: fits that run passes and commit at the end, mergeable fits, maps over any container."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import repeat
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ooclearn.backend import backend_of
+from ooclearn.exceptions import BusyError, DataError
+from ooclearn.passes import Fit, Request, Stage, run
+from ooclearn.plan import Plan, planned
+from ooclearn.rowmaps import RowMap, compose
+from ooclearn.statistics.protocol import Statistic
+from ooclearn.table import Schema, Table
+from ooclearn.validation import checked_rows, checked_table, is_lazy, is_plain
+
+__all__ = [
+    "Estimator",
+    "MergeableTransformer",
+    "RowMapTransformer",
+    "busy",
+    "commit",
+    "commit_all",
+    "gives_frames",
+    "replace_contents",
+    "unfitted_copy",
+]
+
+_busy_lock = threading.Lock()
+_busy: dict[int, int] = {}
+
+
+@contextmanager
+def busy(*estimators: object) -> Iterator[None]:
+    """Refuse that two threads fit one estimator at a time: updates would be lost without a word."""
+    me = threading.get_ident()
+    mine: list[int] = []
+    try:
+        # Inside, so that a Ctrl-C at any moment leaves no estimator marked for good.
+        with _busy_lock:
+            for estimator in estimators:
+                if _busy.get(id(estimator), me) != me:
+                    raise BusyError(
+                        f"this {type(estimator).__name__} is being fitted by another thread; "
+                        "fit copies (sklearn.base.clone) and merge them, or take turns"
+                    )
+            mine += [id(estimator) for estimator in estimators if id(estimator) not in _busy]
+            _busy.update(dict.fromkeys(mine, me))
+        yield
+    finally:
+        with _busy_lock:
+            for key in mine:
+                _busy.pop(key, None)
+
+
+def _is_fitted_name(name: str) -> bool:
+    return name.endswith("_") and not name.startswith("__")
+
+
+def unfitted_copy(estimator: Any, /) -> Any:
+    """Return a shallow copy without what a fit has set: a fit works on it and commits at the end."""
+    working = copy.copy(estimator)
+    for name in [name for name in vars(working) if _is_fitted_name(name)]:
+        delattr(working, name)
+    return working
+
+
+def commit(estimator: Any, working: Any, /) -> None:
+    """Give `estimator` what a fit has set on its working copy, in place of what it had; all of it or nothing."""
+    commit_all([(estimator, working)])
+
+
+def commit_all(pairs: Iterable[tuple[Any, Any]], /) -> None:
+    """Do as :func:`commit` for several estimators and their working copies, for all of them or for none."""
+    estimators = []
+    contents = []
+    for estimator, working in pairs:
+        kept = {name: value for name, value in vars(estimator).items() if not _is_fitted_name(name)}
+        estimators.append(estimator)
+        contents.append(kept | {name: value for name, value in vars(working).items() if _is_fitted_name(name)})
+    replace_contents(estimators, contents)
+
+
+def replace_contents(objects: Sequence[Any], contents: Sequence[dict[str, Any]], /) -> None:
+    """Give each object other attributes, in one step that no signal can come between."""
+    # What is replaced lives on until all is done, so that no destructor runs Python code in between.
+    before = [vars(one) for one in objects]
+    # Ctrl-C is looked for between the operations of the interpreter, and this, in C, is one of them.
+    deque(map(object.__setattr__, objects, repeat("__dict__"), contents), maxlen=0)
+    del before
+
+
+class Estimator(BaseEstimator):
+    """An estimator whose fit is a coroutine that asks for passes.
+
+    A subclass gives ``_requests`` (what the fit asks for, in order, as far as it is known beforehand), ``_passes``
+    (the fit itself) and ``_row_map`` (what it does to rows once fitted).
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+    _doc_link_module = "ooclearn"
+
+    def _requests(self, schema: Schema) -> Sequence[Request]:
+        """Return what ``_passes`` will ask for, in order."""
+        raise NotImplementedError(f"{type(self).__name__} must define _requests")  # a subclass's duty, not a path
+
+    def _passes(self, schema: Schema) -> Fit:
+        """Fit: yield requests, be sent answers, set fitted attributes."""
+        raise NotImplementedError(f"{type(self).__name__} must define _passes")  # a subclass's duty, not a path
+
+    def _row_map(self) -> RowMap | None:
+        """Return what ``transform`` does to rows."""
+        raise NotImplementedError(f"{type(self).__name__} must define _row_map")  # a subclass's duty, not a path
+
+    def _table(self, X: Any, y: Any = None, sample_weight: Any = None, *, reset: bool = True) -> Table:
+        """Return what was passed to ``fit`` as a table, checked; sets ``n_features_in_`` on `self`."""
+        return checked_table(self, X, y, sample_weight, reset=reset)
+
+    def _take_params(self, params: dict[str, Any]) -> None:
+        """Take what a pipeline passes to this step's ``fit``, sample weights excepted."""
+        if params:
+            raise TypeError(f"{type(self).__name__}.fit() got an unexpected keyword argument {next(iter(params))!r}")
+
+    def _fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        with busy(self):
+            self._validate_params()
+            working = unfitted_copy(self)
+            table = working._table(X, y, sample_weight)
+            run([Stage(type(self).__name__, working._passes(table.schema))], table)
+            commit(self, working)
+        return self
+
+    def explain(self, X: Any, y: Any = None, sample_weight: Any = None) -> Plan:
+        """Return, without reading any data, the passes that ``fit`` will make.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for ``fit``.
+
+        Returns
+        -------
+        Plan
+            The passes, what each answers, what it reads, its memory, and why it is needed. It prints itself.
+        """
+        self._validate_params()
+        working = unfitted_copy(self)
+        table = working._table(X, y, sample_weight)
+        requests = working._requests(table.schema)
+        return planned([Stage(type(self).__name__, (request for request in requests))], table)
+
+
+class RowMapTransformer(OneToOneFeatureMixin, TransformerMixin, Estimator):
+    """A transformer that is a row map: ``transform`` takes any container and gives the same kind back."""
+
+    def _inverse_row_map(self) -> RowMap | None:
+        return None
+
+    def _method_map(self, method: str, *, n_columns: int | None, dtype: Any) -> RowMap:  # noqa: ARG002  (the protocol's)
+        return compose(self._row_map() if method == "transform" else self._inverse_row_map())
+
+    def transform(self, X: Any) -> Any:
+        """Map the rows of `X`.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows. They are not written to.
+
+        Returns
+        -------
+        Same container as `X`
+            At once and in threads for arrays in memory; lazily, reading nothing, for Blocks, memory maps and
+            Dask arrays. Lists and data frames give NumPy arrays, or what ``set_output`` says.
+        """
+        check_is_fitted(self)
+        X = checked_rows(self, X, reset=False)
+        framed = gives_frames(self, X)
+        out = mapped(self._row_map(), X)
+        # Data frames are made of host arrays.
+        return backend_of(out).to_host(out) if framed else out
+
+
+def gives_frames(estimator: Any, X: Any, /) -> bool:
+    """Say whether ``set_output`` turns the result for `X` into a data frame; refuse that of a lazy one."""
+    settings = getattr(estimator, "_sklearn_output_config", {})
+    from sklearn import get_config
+
+    output = settings.get("transform", get_config()["transform_output"])
+    if output != "default" and is_lazy(X):
+        raise DataError(
+            f"set_output asks for {output} and the result is lazy: it would be read into memory whole. "
+            'Use set_output(transform="default"), or turn a part of it into an array first'
+        )
+    return bool(output != "default")
+
+
+def mapped(row_map: RowMap | None, X: Any, /) -> Any:
+    """Apply a row map to a container, through the backend that owns it."""
+    if row_map is None:
+        return X
+    return backend_of(X).map(row_map, X)
+
+
+class MergeableTransformer(RowMapTransformer):
+    """A transformer whose fit is one statistic, and so has ``partial_fit`` and ``merge`` for nothing.
+
+    A subclass gives ``_statistic`` and ``_set_from(state)``.
+    """
+
+    def _statistic(self, schema: Schema) -> Statistic[Any]:
+        raise NotImplementedError(f"{type(self).__name__} must define _statistic")  # a subclass's duty, not a path
+
+    def _set_from(self, state: Any) -> None:
+        raise NotImplementedError(f"{type(self).__name__} must define _set_from")  # a subclass's duty, not a path
+
+    def _requests(self, schema: Schema) -> Sequence[Request]:
+        return [self._statistic(schema)]
+
+    def _passes(self, schema: Schema) -> Fit:
+        self._take((yield self._statistic(schema)), schema.dtype)
+
+    def _take(self, state: Any, *dtypes: np.dtype[Any]) -> None:
+        self._dtype_ = np.result_type(*(dtype if dtype.kind == "f" else np.float64 for dtype in dtypes))
+        self._state_ = state
+        self._set_from(state)
+
+    def _grow(self, X: Any, sample_weight: Any = None) -> Self:
+        with busy(self), ExitStack():
+            self._validate_params()
+            first = not hasattr(self, "_state_")
+            working = unfitted_copy(self) if first else copy.copy(self)
+            table = working._table(X, None, sample_weight, reset=first)
+            statistic = working._statistic(table.schema)
+            answer: list[Any] = []
+
+            def ask() -> Fit:
+                answer.append((yield statistic))
+
+            run([Stage(type(self).__name__, ask())], table)
+            state = answer[0] if first else statistic.merge(self._state_, answer[0])
+            working._take(state, table.schema.dtype, *([] if first else [self._dtype_]))
+            commit(self, working)
+        return self
+
+    def merge(self, other: Self, /) -> Self:
+        """Take in what `other` has seen, as if `self` had been fitted on the rows of both.
+
+        Parameters
+        ----------
+        other : the same class, fitted
+            Is not changed.
+
+        Returns
+        -------
+        self
+        """
+        if type(other) is not type(self):
+            raise TypeError(f"a {type(self).__name__} merges with its like, got a {type(other).__name__}")
+        check_is_fitted(self)
+        check_is_fitted(other)
+        if self.n_features_in_ != other.n_features_in_:
+            raise DataError(
+                f"X has {other.n_features_in_} features in the other, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        with busy(self):
+            working = copy.copy(self)
+            statistic = working._statistic(None)  # type: ignore[arg-type]  # merging needs no schema
+            state = statistic.merge(self._state_, other._state_)
+            working._take(state, self._dtype_, other._dtype_)
+            commit(self, working)
+        return self
+
+    def inverse_transform(self, X: Any) -> Any:
+        """Undo ``transform``.
+
+        Parameters
+        ----------
+        X : container of shape (n_samples, n_features)
+            Transformed rows. They are not written to.
+
+        Returns
+        -------
+        Same container as `X`
+            As ``transform``.
+        """
+        check_is_fitted(self)
+        # What comes back may lack the names: only the number of columns is compared.
+        X = checked_rows(_nameless(self), np.asarray(X) if hasattr(X, "columns") and is_plain(X) else X, reset=False)
+        return mapped(self._inverse_row_map(), X)
+
+
+def _nameless(estimator: Any) -> Any:
+    """Return a copy of `estimator` that expects no names of columns."""
+    working = copy.copy(estimator)
+    vars(working).pop("feature_names_in_", None)
+    return working

@@ -1,0 +1,138 @@
+"""Configuration in scikit-learn's manner: global defaults, and a context manager for one thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import joblib
+
+__all__ = ["Config", "config_context", "get_config", "n_workers", "set_config"]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings of this library.
+
+    Attributes
+    ----------
+    workers : int or None
+        Threads that read, transform and fold blocks. ``None``: the cores this process may use
+        (affinity and container limits counted).
+    memory_limit : int or None
+        Bytes that blocks may take at a time. Block sizes are chosen to keep to it, and what cannot be done
+        within it is refused before any data is read. ``None``: no limit beyond `block_bytes`.
+    block_bytes : int
+        Size at which arrays and files are cut into blocks.
+    backend : str or None
+        Name of the backend that works on host blocks, such as ``"dask"`` or ``"cupy"``. ``None``: the
+        backend of the container that was given.
+    progress : bool
+        Show a progress bar for every pass (needs the extra ``progress``).
+    """
+
+    workers: int | None = None
+    memory_limit: int | None = None
+    block_bytes: int = 16 * 2**20
+    backend: str | None = None
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "memory_limit", "block_bytes"):
+            value = getattr(self, name)
+            optional = name != "block_bytes"
+            if value is None and optional:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(
+                    f"{name} must be a whole number above 0{' or None' if optional else ''}, got {value!r}"
+                )
+        if self.backend is not None and not isinstance(self.backend, str):
+            raise ValueError(f"backend must be the name of a backend or None, got {self.backend!r}")
+
+
+_default = Config()
+_lock = threading.Lock()
+_local = threading.local()
+
+
+def _current() -> Config:
+    config: Config = getattr(_local, "config", None) or _default
+    return config
+
+
+def _changed(config: Config, settings: dict[str, Any]) -> Config:
+    known = {f.name for f in fields(Config)}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise TypeError(f"unknown setting {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    return replace(config, **settings)
+
+
+def get_config() -> dict[str, Any]:
+    """Return the settings in force in this thread.
+
+    Examples
+    --------
+    >>> import ooclearn
+    >>> ooclearn.get_config()["block_bytes"]
+    16777216
+    """
+    config = _current()
+    return {f.name: getattr(config, f.name) for f in fields(Config)}
+
+
+def set_config(**settings: Any) -> None:
+    """Change the defaults of this process; threads inside a :func:`config_context` keep theirs.
+
+    Parameters
+    ----------
+    **settings
+        ``workers``, ``memory_limit``, ``block_bytes``, ``backend``, ``progress``: see :class:`Config`.
+
+    Examples
+    --------
+    >>> import ooclearn
+    >>> ooclearn.set_config(workers=2)
+    >>> ooclearn.get_config()["workers"]
+    2
+    >>> ooclearn.set_config(workers=None)
+    """
+    global _default
+    with _lock:
+        _default = _changed(_default, settings)
+        if getattr(_local, "config", None) is not None:
+            _local.config = _changed(_local.config, settings)
+
+
+@contextmanager
+def config_context(**settings: Any) -> Iterator[None]:
+    """Use other settings inside a ``with`` block, in this thread and the workers it starts.
+
+    Parameters
+    ----------
+    **settings
+        As in :func:`set_config`.
+
+    Examples
+    --------
+    >>> import ooclearn
+    >>> with ooclearn.config_context(workers=1):
+    ...     ooclearn.get_config()["workers"]
+    1
+    """
+    before = getattr(_local, "config", None)
+    _local.config = _changed(_current(), settings)
+    try:
+        yield
+    finally:
+        _local.config = before
+
+
+def n_workers() -> int:
+    """Return how many threads to use: the setting, or else the cores this process may use."""
+    workers = _current().workers
+    return workers if workers is not None else int(joblib.cpu_count())

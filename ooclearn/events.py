@@ -1,0 +1,136 @@
+"""What happens during a pass, told to whoever watches: progress bars, timelines, counting sources.
+
+The core emits, observers listen. Nobody listening costs one tuple comparison a block.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Self
+
+__all__ = ["Observer", "Span", "Work", "observe", "observers", "record", "within", "working"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One reading of a table, as announced to observers before its first block.
+
+    ``kind`` is ``"fold"`` (statistics), ``"feed"`` (ordered training), ``"map"`` (transform, predict in
+    memory) or ``"write"`` (a result sent to disk). ``n_rows``, ``n_bytes`` and ``n_blocks`` are totals of
+    the input, ``None`` where they are not known beforehand.
+    """
+
+    kind: str
+    title: str
+    n_rows: int | None = None
+    n_bytes: int | None = None
+    n_blocks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of time (``perf_counter`` seconds) that one worker spent on one kind of task.
+
+    ``kind`` is one of ``read``, ``transform``, ``fold``, ``fit``, ``merge``, ``write``, ``wait``. ``rows``
+    counts rows of the table that this span finishes with for good (only the last task on a block says so,
+    so that the sum over spans is the progress); ``bytes`` is what was read or written in it.
+    """
+
+    worker: str
+    kind: str
+    start: float
+    stop: float
+    block: int | None = None
+    rows: int = 0
+    bytes: int = 0
+
+
+class Observer:
+    """Base class of watchers; every method may be called from any thread."""
+
+    def begin(self, work: Work, /) -> None:
+        """Take note that a reading starts."""
+
+    def span(self, work: Work, span: Span, /) -> None:
+        """Take note of a finished task."""
+
+    def end(self, work: Work, /, error: BaseException | None = None) -> None:
+        """Take note that a reading ended, with the error that ended it, if any."""
+
+
+_lock = threading.Lock()
+_local = threading.local()
+_observers: tuple[Observer, ...] = ()
+
+
+def observers() -> tuple[Observer, ...]:
+    """Return those who watch now."""
+    return _observers
+
+
+@contextmanager
+def observe(observer: Observer, /) -> Iterator[Observer]:
+    """Let `observer` watch everything this process does inside the ``with`` block."""
+    global _observers
+    with _lock:
+        _observers = (*_observers, observer)
+    try:
+        yield observer
+    finally:
+        with _lock:
+            _observers = tuple(o for o in _observers if o is not observer)
+
+
+@contextmanager
+def working(work: Work, /) -> Iterator[Work]:
+    """Announce `work` for the length of the ``with`` block."""
+    watching = _observers
+    for observer in watching:
+        observer.begin(work)
+    try:
+        yield work
+    except BaseException as error:
+        for observer in watching:
+            observer.end(work, error)
+        raise
+    for observer in watching:
+        observer.end(work)
+
+
+def within(kind: str, /) -> AbstractContextManager[Any]:
+    """Time the body as a task of its own inside the one that this thread is at; observers count it apart."""
+    work = getattr(_local, "work", None) if _observers else None
+    return nullcontext() if work is None else record(work, kind)
+
+
+@dataclass(slots=True)
+class record:  # noqa: N801  (reads as a verb: ``with record(work, "read"):``)
+    """Context manager that times its body and tells observers; does nothing when nobody watches."""
+
+    work: Work
+    kind: str
+    block: int | None = None
+    rows: int = 0
+    bytes: int = 0
+    _start: float = field(default=0.0, init=False)
+    _outer: Work | None = field(default=None, init=False)
+
+    def __enter__(self) -> Self:
+        if _observers:
+            self._start = perf_counter()
+            self._outer, _local.work = getattr(_local, "work", None), self.work
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        if self._start:
+            _local.work = self._outer
+        if kind is None and _observers:
+            stop = perf_counter()
+            start = self._start or stop
+            span = Span(threading.current_thread().name, self.kind, start, stop, self.block, self.rows, self.bytes)
+            for observer in _observers:
+                observer.span(self.work, span)

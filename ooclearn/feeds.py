@@ -1,0 +1,218 @@
+"""Feeds: ordered consumers of blocks, and how the rows of a pass are ordered for them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from ooclearn.blocks import even_cuts
+from ooclearn.config import get_config, n_workers
+from ooclearn.exceptions import DataError
+from ooclearn.table import Rows, Table
+from ooclearn.types import Array
+
+__all__ = ["Feed", "Grouped", "Order", "blocks_at_a_time", "read_ahead"]
+
+# A shuffled block is put together from this many runs of rows from all over the table.
+_STRIPS = 8
+
+
+@dataclass(frozen=True)
+class Order:
+    """In which order, and in blocks of how many rows, a feed wants the table.
+
+    Attributes
+    ----------
+    block_rows : int or None
+        Rows of a block; None for blocks of ``block_bytes``.
+    shuffle : bool
+        Draw the rows of a block from all over the table, and mix them.
+    seed : int
+        Of the shuffling: the same seed gives the same order.
+    """
+
+    block_rows: int | None = None
+    shuffle: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """A request for the table, block by block, in order.
+
+    Attributes
+    ----------
+    consume : callable
+        Takes the :class:`Rows` of one block.
+    order : Order
+        The order of the rows.
+    mark : callable
+        Returns a snapshot of the consumer at a block boundary, from which a later run goes on to the same bits.
+    check : callable or None
+        Looks at the :class:`Rows` of a block in a worker, before they are mixed and mapped, and raises if the targets
+        or weights will not do.
+    finite : bool
+        Refuse NaN and infinities in X, naming the place.
+    title : str
+        For plans.
+    """
+
+    consume: Callable[[Rows], None]
+    order: Order = field(default_factory=Order)
+    mark: Callable[[], Any] = lambda: None
+    check: Callable[[Rows], None] | None = None
+    finite: bool = False
+    title: str = "feed"
+    parts: frozenset[str] = frozenset("Xyw")
+
+
+class Grouped:
+    """A table and the groups of its blocks that make up the blocks of a feed."""
+
+    def __init__(self, table: Table, order: Order) -> None:
+        self.order = order
+        self.given = table
+        X = table.X
+        row_bytes = sum(part.row_bytes for part in table.parts)
+        block_rows = order.block_rows or rows_that_fit(row_bytes)
+        if X.cuttable:
+            table = table.recut(self._cuts(table, block_rows, row_bytes))
+        self.table = table
+        self.groups = self._groups(table, block_rows)
+        self.largest = max((self._rows(group) for group in self.groups), default=0)
+        rng = np.random.default_rng([order.seed, 1])
+        self._mixing = rng.permutation(self.largest if order.shuffle else 0)
+        self._turns = rng.integers(max(1, self.largest), size=len(self.groups))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker of a cluster is told how rows are mixed; the table stays here.
+        return {name: value for name, value in vars(self).items() if name not in {"given", "table", "groups"}}
+
+    def _cuts(self, table: Table, block_rows: int, row_bytes: int) -> tuple[int, ...]:
+        n = table.n_rows
+        assert n is not None
+        if not self.order.shuffle or n <= block_rows:
+            if self.order.block_rows is None:
+                return even_cuts(n, row_bytes, block_bytes=block_rows * row_bytes)
+            return _cut_every(n, block_rows)
+        return _cut_every(n, max(1, block_rows // _STRIPS))
+
+    def _groups(self, table: Table, block_rows: int) -> list[tuple[int, ...]]:
+        lengths = table.X.lengths
+        order = np.arange(table.n_blocks)
+        if self.order.shuffle:
+            order = self._drawn(table, block_rows)
+        if lengths is None:
+            return [(int(i),) for i in order]
+        groups: list[tuple[int, ...]] = []
+        group: list[int] = []
+        rows = 0
+        for i in order:
+            # A block that is over the mark alone stands alone; small ones are joined up to the mark.
+            if group and rows + lengths[i] > block_rows:
+                # Its rows are mixed anyway; in order, they are read in order, and the first bad one is the first.
+                groups.append(tuple(sorted(group)))
+                group, rows = [], 0
+            if lengths[i]:
+                group.append(int(i))
+                rows += lengths[i]
+        if group:
+            groups.append(tuple(sorted(group)))
+        return groups
+
+    def _drawn(self, table: Table, block_rows: int) -> Array:
+        """Return the blocks in random order, those of each group from all over the table.
+
+        The table is divided into as many stretches as a group has blocks, and each stretch gives every group one. Groups
+        drawn freely from rows that are sorted by class would differ in their shares of the classes, and the model would
+        lean towards the last of them.
+        """
+        rng = np.random.default_rng([self.order.seed, 0])
+        n, n_rows = table.n_blocks, table.X.n_rows
+        a_group = max(1, min(n, block_rows * n // n_rows)) if n_rows else 1
+        stretches = np.array_split(np.arange(n), a_group)
+        drawn = np.full((a_group, len(stretches[0])), -1)
+        for places, stretch in zip(drawn, stretches, strict=True):
+            places[: len(stretch)] = rng.permutation(stretch)
+        order = drawn.T.reshape(-1)
+        return order[order >= 0]
+
+    def _rows(self, group: Sequence[int]) -> int:
+        lengths = self.table.X.lengths
+        return 0 if lengths is None else sum(lengths[i] for i in group)
+
+    def permutation(self, i: int, n: int) -> Array | None:
+        """Return the order of the rows in group `i`, or None to leave them.
+
+        Groups hold other rows each; one random order, turned by a random amount for each group, mixes them as well as
+        one drawn anew would, at a tenth of the cost.
+        """
+        if not self.order.shuffle:
+            return None
+        if n != len(self._mixing):
+            return np.random.default_rng([self.order.seed, 1, i]).permutation(n)
+        return np.roll(self._mixing, self._turns[i])
+
+    def located(self, error: DataError, i: int, /) -> DataError:
+        """Return `error`, whose rows count within group `i` unless its source is known, with its place in the table.
+
+        Blocks are those of the table that was given, not of the runs of rows that a group is put together from.
+        """
+        X, part = self.given.X, self.given.part(error.part)
+        out = error.located(names=X.names)
+        if X.lengths is None:
+            if out.source is None and out.rows is not None:
+                # Where the block begins is not known, and rows count over the whole.
+                out.message, out.rows = f"{out.message} (row {out.rows[0]} of the block)", None
+            return out.located(source=part.name, block=self.groups[i][0])
+        if out.source is None and out.rows is not None:
+            row = self._row_of(i, out.rows[0])
+            out.rows = (row, row + 1)
+        if out.rows is None:
+            return out.located(source=part.name)
+        row = out.rows[0]
+        out.source = out.source or part.name_at(row)
+        out.block = bisect_right(X.starts(), row) - 1
+        return out
+
+    def _row_of(self, i: int, row: int) -> int:
+        """Return the row of the whole table that lies at `row` of group `i`."""
+        X = self.table.X
+        group = self.groups[i]
+        assert X.lengths is not None
+        ends = list(accumulate(X.lengths[k] for k in group))
+        k = bisect_right(ends, row)
+        before = ends[k - 1] if k else 0
+        return X.starts()[group[k]] + row - before
+
+
+def read_ahead() -> int:
+    """Return how many blocks of a feed may exist before the one that is being fed."""
+    return n_workers() + 2
+
+
+def blocks_at_a_time() -> int:
+    """Return how many blocks of a feed may lie in memory: those ahead and the one being fed, as read and as prepared."""
+    return 2 * (read_ahead() + 1)
+
+
+def rows_that_fit(row_bytes: int, /) -> int:
+    """Return how many rows a block has that nobody has asked for: of ``block_bytes``, or less under a memory limit."""
+    settings = get_config()
+    size: int = settings["block_bytes"]
+    limit: int | None = settings["memory_limit"]
+    if limit is not None:
+        size = min(size, limit // blocks_at_a_time())
+    return max(1, size // max(1, row_bytes))
+
+
+def _cut_every(n: int, rows: int) -> tuple[int, ...]:
+    lengths = [rows] * (n // rows)
+    if n % rows or not lengths:
+        lengths.append(n % rows)
+    return tuple(lengths)

@@ -1,0 +1,113 @@
+"""Reading host or device blocks with threads: what most backends share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+from ooclearn.buffers import Buffers
+from ooclearn.config import n_workers
+from ooclearn.events import Work, record, working
+from ooclearn.exceptions import DataError
+from ooclearn.statistics.protocol import MergeTree, Statistic
+from ooclearn.table import Rows, Table
+from ooclearn.tiles import run_of_rows
+from ooclearn.workers import one_blas_thread, ordered
+
+__all__ = ["ThreadedReading", "fold_block", "located", "tile_rows"]
+
+T = TypeVar("T")
+
+
+def tile_rows(table: Table, /) -> int:
+    """Return how many rows of `table` fit a tile, measured before row maps narrow them."""
+    return run_of_rows(max(int(getattr(part, "blocks", part).row_bytes) for part in table.parts))
+
+
+def fold_block(table: Table, statistic: Statistic[Any], i: int, tile: int, /) -> Any:
+    """Return the state of block `i`, folded tile by tile; errors say where in the table."""
+    state = None
+    first = 0
+    try:
+        for rows in table.tiles(i, tile):
+            seen = statistic.of(rows)
+            state = seen if state is None else statistic.merge(state, seen)
+            first += rows.n
+    except DataError as error:
+        raise located(error, table, i, first) from error.__cause__
+    return state
+
+
+def located(error: DataError, table: Table, i: int, first: int) -> DataError:
+    """Return `error` with the source, the block, and rows counted over the whole table."""
+    start = table.X.starts()[i] + first if table.X.lengths is not None else first
+    at = start if error.rows is None else start + error.rows[0]
+    source = table.part(error.part).name_at(at)
+    return error.located(source=source, block=i, first_row=start, names=table.X.names)
+
+
+class ThreadedReading:
+    """The verbs ``fold`` and ``stream`` over Blocks, with threads of this process."""
+
+    def workers(self) -> int:
+        """Return how many threads to use."""
+        return n_workers()
+
+    def fold(self, table: Table, statistic: Statistic[Any], /, *, work: Work) -> Any:
+        """Read the table once; return the state of `statistic`, merged in block order in a fixed tree."""
+        workers = self.workers()
+        tile = tile_rows(table)
+        tree: MergeTree[Any] = MergeTree(statistic)
+
+        def task(i: int) -> Any:
+            rows = 0 if table.X.lengths is None else table.X.lengths[i]
+            with record(work, "fold", i, rows, rows * sum(part.row_bytes for part in table.parts)):
+                return fold_block(table, statistic, i, tile)
+
+        with ExitStack() as stack:
+            stack.callback(table.release)
+            stack.enter_context(working(work))
+            if table.n_blocks > 1:
+                stack.enter_context(one_blas_thread())
+            states = ordered(task, table.n_blocks, workers=workers, name="worker")
+            stack.callback(states.close)  # type: ignore[attr-defined]  # `ordered` is a generator
+            for state in states:
+                tree.add(state)
+        return tree.result()
+
+    def stream(
+        self,
+        table: Table,
+        groups: Sequence[Sequence[int]],
+        function: Callable[[int, Rows], T],
+        /,
+        *,
+        ahead: int,
+        work: Work,
+    ) -> Iterator[T]:
+        """Yield ``function(i, rows)`` for each group of blocks, in order, at most `ahead` groups early."""
+        workers = max(1, min(self.workers(), ahead))
+        buffers = Buffers(keep=workers + ahead)
+        row_bytes = sum(part.row_bytes for part in table.parts)
+
+        # A function that can take a block tile by tile is let read it itself, in cache.
+        by_tiles = getattr(function, "by_tiles", None)
+
+        def task(i: int) -> T:
+            if by_tiles is not None:
+                with record(work, "transform", i) as span:
+                    done: T | None = by_tiles(i, table, groups[i])
+                    span.bytes = sum(table.X.lengths[k] for k in groups[i]) * row_bytes if table.X.lengths else 0
+                if done is not None:
+                    return done
+            with record(work, "read", i) as span:
+                rows = table.gather(groups[i], buffers.empty)
+                span.bytes = rows.n * row_bytes
+            with record(work, "transform", i):
+                return function(i, rows)
+
+        with ExitStack() as stack:
+            stack.callback(table.release)
+            stack.enter_context(one_blas_thread())
+            yield from ordered(task, len(groups), workers=workers, ahead=max(0, ahead - workers), name="reader")

@@ -1,0 +1,269 @@
+"""The driver: fits say what they need, the driver reads the table as few times as it can, and answers.
+
+A fit is a coroutine that yields requests (a :class:`~ooclearn.statistics.Statistic` or a
+:class:`~ooclearn.feeds.Feed`) and is sent their answers. The driver holds one coroutine a stage and goes round:
+
+1. It takes the pending request of each stage. A request that reads X can be answered when every stage above is
+   fitted, through their composed row map; one that reads only the targets can be answered at any time.
+2. It makes one pass that answers all that can be answered; each block is read once, equal requests once.
+3. It sends the answers in stage order, until every coroutine has returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from ooclearn._namespace import run_of
+from ooclearn.buffers import Buffers
+from ooclearn.config import get_config
+from ooclearn.events import Work, record, working
+from ooclearn.exceptions import BlockMemoryError, DataError
+from ooclearn.feeds import Feed, Grouped, blocks_at_a_time, read_ahead
+from ooclearn.preparation import Preparation, Prepare
+from ooclearn.rowmaps import RowMap, compose
+from ooclearn.statistics.join import Join, Through, Unweighted
+from ooclearn.statistics.protocol import MergeTree, Statistic, parts_of
+from ooclearn.table import Rows, Table
+
+__all__ = ["Asked", "Fit", "Request", "Stage", "read_ahead", "rounds", "run"]
+
+Request: TypeAlias = Statistic[Any] | Feed
+Fit: TypeAlias = Generator[Request, Any, None]
+
+
+@dataclass(eq=False)
+class Stage:
+    """One fit and where its rows come from.
+
+    Attributes
+    ----------
+    name : str
+        For plans and messages.
+    fit : generator
+        Yields requests, is sent answers.
+    row_map : callable
+        Returns what the stage does to rows, once it is fitted; None leaves them as they are.
+    above : Stage or None
+        The stage whose rows come in.
+    weighted : bool
+        Whether the table's sample weights are meant for this stage.
+    """
+
+    name: str
+    fit: Fit
+    row_map: Callable[[], RowMap | None] = lambda: None
+    above: Stage | None = None
+    weighted: bool = True
+    pending: Request | None = field(default=None, init=False)
+    done: bool = field(default=False, init=False)
+
+    def waits_for(self) -> Stage | None:
+        """Return the nearest stage above that is not fitted."""
+        stage = self.above
+        waiting = None
+        while stage is not None:
+            if not stage.done:
+                waiting = stage
+            stage = stage.above
+        return waiting
+
+    def through(self) -> RowMap | None:
+        """Return the composed row map of the stages above; they are fitted."""
+        maps: list[RowMap | None] = []
+        stage = self.above
+        while stage is not None:
+            maps.append(stage.row_map())
+            stage = stage.above
+        maps = [row_map for row_map in maps if row_map is not None]
+        return compose(*reversed(maps)) if maps else None
+
+    def send(self, answer: Any) -> None:
+        """Let the fit go on to its next request, or to its end."""
+        try:
+            self.pending = self.fit.send(answer)
+        except StopIteration:
+            self.pending, self.done = None, True
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A request that the coming pass answers, and the row map it is answered through."""
+
+    stage: Stage
+    request: Request
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether X is read for it."""
+        return "X" in parts_of(self.request)
+
+
+def rounds(stages: Sequence[Stage]) -> Generator[list[Asked], list[Any], None]:
+    """Yield what each pass is to answer, and be sent the answers."""
+    for stage in stages:
+        stage.send(None)
+    while not all(stage.done for stage in stages):
+        asked = [
+            Asked(stage, stage.pending)
+            for stage in stages
+            if stage.pending is not None and ("X" not in parts_of(stage.pending) or stage.waits_for() is None)
+        ]
+        feeds = [one.request for one in asked if isinstance(one.request, Feed)]
+        # Feeds that want another order than the first get a pass of their own.
+        now = [a for a in asked if not isinstance(a.request, Feed) or a.request.order == feeds[0].order]
+        answers = yield now
+        for one, answer in zip(now, answers, strict=True):
+            one.stage.send(answer)
+
+
+def run(stages: Sequence[Stage], table: Table) -> int:
+    """Fit all stages; return how many passes it took.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        Those above before those below.
+    table : Table
+        What is read.
+    """
+    passes = 0
+    with ExitStack() as stack:
+        for stage in stages:
+            stack.callback(stage.fit.close)
+        if get_config()["progress"]:
+            from ooclearn.diagnostics import progress  # only where a bar is wanted
+
+            stack.enter_context(progress())
+        driver = rounds(stages)
+        try:
+            asked = next(driver)
+            while True:
+                passes += 1
+                asked = driver.send(_answered(asked, table, passes))
+        except StopIteration:
+            return passes
+
+
+def _answered(asked: Sequence[Asked], table: Table, number: int) -> list[Any]:
+    parts = frozenset[str]().union(*(parts_of(one.request) for one in asked))
+    table = table.only(parts)
+    feeds = [one for one in asked if isinstance(one.request, Feed)]
+    names = ", ".join(dict.fromkeys(_title(one.request) for one in asked))
+    work = Work("feed" if feeds else "fold", f"pass {number}: {names}", table.n_rows, table.nbytes, table.n_blocks)
+    questions: dict[str, Statistic[Any]] = {}
+    keys = [None if isinstance(one.request, Feed) else _key(one, questions) for one in asked]
+    join = Join(**questions)
+    states = _fed(feeds, join, table, work) if feeds else table.backend.fold(table, join, work=work)
+    return [None if key is None else states[key] for key in keys]
+
+
+def _key(one: Asked, questions: dict[str, Statistic[Any]]) -> str:
+    """Return the name under which `one` is asked; an equal question is asked once."""
+    statistic: Any = one.request
+    if not one.stage.weighted:
+        statistic = Unweighted(statistic)
+    row_map = one.stage.through() if one.reads_rows else None
+    if row_map is not None:
+        statistic = Through(statistic, row_map)
+    for key, known in questions.items():
+        if known == statistic:
+            return key
+    key = f"q{len(questions)}"
+    questions[key] = statistic
+    return key
+
+
+def _title(request: Request) -> str:
+    return request.title if isinstance(request, Feed) else type(request).__name__
+
+
+def _fed(feeds: Sequence[Asked], join: Join, table: Table, work: Work) -> Any:
+    requests = [one.request for one in feeds]
+    first = requests[0]
+    assert isinstance(first, Feed)
+    grouped = Grouped(table, first.order)
+    refuse_over_limit(grouped)
+    ahead = read_ahead()
+    buffers = Buffers(keep=2 * ahead)
+    fed = [
+        Preparation(one.stage.through(), one.request.finite, buffers)  # type: ignore[union-attr]  # a Feed
+        for one in feeds
+    ]
+
+    checks = [request.check for request in requests if isinstance(request, Feed) and request.check is not None]
+    prepare = Prepare(grouped, checks, join, fed)
+    tree: MergeTree[Any] = MergeTree(join)
+    stream = table.backend.stream(grouped.table, grouped.groups, prepare, ahead=ahead, work=work)
+    with working(work), closing(stream):  # type: ignore[type-var]  # backends return generators
+        for i, (prepared, state, refused) in enumerate(_waited(stream, work, grouped)):
+            if refused is not None:
+                raise grouped.located(refused, i) from refused.__cause__
+            if join.statistics:
+                tree.add(state)
+            n = prepared[0].n
+            with record(work, "fit", i, n):
+                for one, rows in zip(feeds, prepared, strict=True):
+                    request = one.request
+                    assert isinstance(request, Feed)
+                    meant = rows if one.stage.weighted else Rows(rows.X, rows.y)
+                    try:
+                        for part in _cut(meant, first.order.block_rows):
+                            request.consume(part)
+                    except DataError as error:
+                        raise grouped.located(error, i) from error.__cause__
+                    except Exception as error:
+                        error.add_note(f"while feeding block {i} of {table.X.name} to {request.title}")
+                        raise
+            del prepared, rows, meant, part
+    return tree.result()
+
+
+def _waited(stream: Iterator[Any], work: Work, grouped: Grouped) -> Iterator[Any]:
+    """Yield from `stream`, telling observers how long each block was waited for."""
+    while True:
+        try:
+            with record(work, "wait"):
+                item = next(stream, None)
+        except DataError as error:
+            # It says where in the source it arose; which block of the table that is, is known here.
+            raise grouped.located(error, 0) from error.__cause__
+        if item is None:
+            return
+        yield item
+
+
+def _cut(rows: Rows, block_rows: int | None) -> Iterator[Rows]:
+    """Yield the rows in blocks of about `block_rows`, where a backend could not cut them so."""
+    n = rows.n
+    if block_rows is None or n <= block_rows:
+        yield rows
+        return
+    for start in range(0, n, block_rows):
+        parts = [
+            None if part is None else run_of(part, start, min(start + block_rows, n))
+            for part in (rows.X, rows.y, rows.w)
+        ]
+        yield Rows(*parts)
+
+
+def feed_memory(grouped: Grouped) -> int:
+    """Return the bytes that the blocks of a feed take at a time: each as read, and as prepared."""
+    row_bytes = sum(part.row_bytes for part in grouped.table.parts)
+    return blocks_at_a_time() * grouped.largest * row_bytes
+
+
+def refuse_over_limit(grouped: Grouped) -> None:
+    """Raise if the blocks of a feed would take more memory than ``memory_limit``."""
+    limit = get_config()["memory_limit"]
+    need = feed_memory(grouped)
+    if limit is not None and need > limit:
+        row_bytes = max(1, sum(part.row_bytes for part in grouped.table.parts))
+        fits = limit // (blocks_at_a_time() * row_bytes)
+        raise BlockMemoryError(
+            f"feeding blocks of {grouped.largest:,} rows takes {need:,} bytes ({read_ahead() + 1} blocks of "
+            f"{grouped.largest * row_bytes:,} bytes at a time, as read and as prepared), memory_limit is {limit:,}; "
+            + (f"set block_rows to {fits:,} or less" if fits else "not even one row at a time would fit")
+        )

@@ -1,0 +1,406 @@
+"""Pipelines that plan the fit as a whole: as few readings of the table as the steps allow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+import sklearn
+from sklearn import pipeline as _pipeline
+from sklearn.base import clone
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from ooclearn.base import busy, gives_frames, mapped, replace_contents
+from ooclearn.blockwise import Blockwise, rows_for
+from ooclearn.events import Observer, Work, observe
+from ooclearn.exceptions import PerformanceWarning, warn
+from ooclearn.methods import method_map
+from ooclearn.plan import Plan
+from ooclearn.planned_fit import AnyRows, PlannedFit, is_absent, is_fixed, is_plannable, params_of_steps
+from ooclearn.rowmaps import RowMap, compose
+from ooclearn.scoring import score_of
+from ooclearn.validation import as_table, blocks_of, host_array, host_dtype, is_lazy, is_plain, split_target
+
+__all__ = ["Pipeline", "make_pipeline"]
+
+
+def _final_has(method: str) -> Any:
+    def check(self: Pipeline) -> bool:
+        getattr(self._final_estimator, method)  # raises the AttributeError that the user should see
+        return True
+
+    return check
+
+
+def _can(method: str) -> Any:
+    def check(self: Pipeline) -> bool:
+        return self._final_estimator == "passthrough" or bool(_final_has(method)(self))
+
+    return check
+
+
+def _can_fit_transform(self: Pipeline) -> bool:
+    return hasattr(self._final_estimator, "fit_transform") or bool(_can("transform")(self))
+
+
+def _can_invert(self: Pipeline) -> bool:
+    return all(is_absent(step) or hasattr(step, "inverse_transform") for _, step in self.steps)
+
+
+class Pipeline(_pipeline.Pipeline):
+    """A sequence of transformers with an optional final estimator, fitted in as few readings as they allow.
+
+    A subclass of :class:`sklearn.pipeline.Pipeline`, with the same parameters, attributes and methods. The fit asks
+    all its steps at once what they need, and answers them from shared passes over the table: a scaler and the
+    classes of an :class:`~ooclearn.Incremental` come from one. Pipelines of this library inside it are part of the plan,
+    as are steps of other libraries that have nothing to fit, or that come fitted in a
+    :class:`sklearn.frozen.FrozenEstimator`. Any other step is fitted in memory, as by scikit-learn, on the rows that
+    come to it: where these are lazy, they are read into one array, and a ``PerformanceWarning`` says so.
+
+    Parameters
+    ----------
+    steps : list of (str, estimator)
+        Names and steps, in order.
+    transform_input : list of str, default=None
+        As in scikit-learn. If set, the pipeline is fitted step by step.
+    memory : str or object with the joblib.Memory interface, default=None
+        Caches fitted transformers. If set, the pipeline is fitted step by step.
+    verbose : bool, default=False
+        Print each pass and the time it took.
+
+    Notes
+    -----
+    ``explain(X, y)`` gives the passes beforehand. A planned fit that fails leaves every step as it was. Rows are
+    mapped lazily through all steps, and affine steps under a linear decision collapse into one product.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn import Incremental
+    >>> from ooclearn.pipeline import make_pipeline
+    >>> from ooclearn.preprocessing import StandardScaler
+    >>> from sklearn.linear_model import SGDClassifier
+    >>> X = np.random.default_rng(0).normal(5.0, 2.0, (1000, 3))
+    >>> y = X[:, 0] > 5
+    >>> pipe = make_pipeline(StandardScaler(), Incremental(SGDClassifier(random_state=0)))
+    >>> pipe.explain(X, y).n_passes
+    2
+    >>> bool(pipe.fit(X, y).score(X, y) > 0.9)
+    True
+    """
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        """Fit all steps.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks, optional
+            The targets.
+        **params
+            ``<step>__<name>`` for the ``fit`` of a step, such as ``incremental__sample_weight``; with metadata
+            routing enabled, what the steps have requested.
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        self._validate_steps()
+        X, y = split_target(X, y)
+        plan = None if self._unplanned(X) else PlannedFit.of(self, params)
+        if plan is None:
+            self._fit_by_steps("fit", X, y, params)
+            return self
+        with plan.busy(self), self._printing():
+            plan.run(X, y)
+        return self
+
+    def explain(self, X: Any, y: Any = None, **params: Any) -> Plan:
+        """Return, without reading any data, the passes that :meth:`fit` will make.
+
+        Parameters
+        ----------
+        X, y, **params
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        Plan
+            It prints itself, and shows as HTML in a notebook.
+        """
+        self._validate_steps()
+        why = self._unplanned(X)
+        plan = None if why else PlannedFit.of(self, params)
+        if plan is None:
+            why = why or "its steps have different sample weights"
+            raise ValueError(f"this pipeline is fitted step by step, since {why}; there is no plan to show")
+        return plan.explain(X, y)
+
+    def _unplanned(self, X: Any = None) -> str:
+        """Return why the fit, to rows `X`, cannot be planned as a whole; nothing if it can."""
+        foreign = [f"{name!r} ({type(step).__name__})" for name, step in self.steps if not is_plannable(step)]
+        if foreign:
+            return f"{', '.join(foreign)} does not say beforehand what it reads"
+        if self._hands_on_frames(X):
+            return "its steps hand data frames on, names and all"
+        return self._ruled_by() and f"{self._ruled_by()} is set"
+
+    def _hands_on_frames(self, X: Any) -> bool:
+        """Whether steps get data frames from the steps before them, and with them the names of columns."""
+        if X is None or not is_plain(X):
+            return False
+        if hasattr(X, "columns") and not self._is_one_map():
+            return True  # a step of another library may give back the frame that it gets
+        return any(hasattr(step, "transform") and gives_frames(step, X) for _, step in self.steps[:-1])
+
+    def _ruled_by(self) -> str:
+        """Return what asks for scikit-learn's own fit, if anything does."""
+        asked = {
+            "memory": self.memory is not None,
+            "transform_input": self.transform_input is not None,
+            "a callback": bool(getattr(self, "_skl_callbacks", None)),
+        }
+        return next((name for name, is_set in asked.items() if is_set), "")
+
+    def _printing(self) -> Any:
+        return observe(_Printer()) if self.verbose else nullcontext()
+
+    def _fit_by_steps(self, method: str, X: Any, y: Any, params: dict[str, Any]) -> Any:
+        """Fit as scikit-learn does; return what its `method` returns."""
+        # On a clone, so that a failure in a later step leaves the earlier ones as they were.
+        steps = [step for _, step in self.steps if not is_absent(step)]
+        with busy(self, *steps):
+            fitted = clone(self)
+            if is_plain(X) or self._ruled_by():
+                out = getattr(_pipeline.Pipeline, method)(fitted, X, y, **params)
+            else:
+                with self._printing():
+                    out = fitted._fit_staged(X, y, params)
+            replace_contents(steps, [dict(vars(done)) for _, done in fitted.steps if not is_absent(done)])
+        return out
+
+    def _fit_staged(self, X: Any, y: Any, params: dict[str, Any]) -> None:
+        """Fit one step after the other, lazily up to the first that wants arrays."""
+        given = params_of_steps(self, params)
+        for name, step in self.steps:
+            if is_absent(step):
+                continue
+            if not is_plannable(step):
+                if is_lazy(X):
+                    warn(_read_whole(name, step), PerformanceWarning)
+                X, y = host_array(X), None if y is None else host_array(y)
+                given[name] = {key: host_array(v) if is_lazy(v) else v for key, v in given[name].items()}
+            if step is self._final_estimator:
+                step.fit(X, y, **given[name])
+            elif isinstance(X, np.ndarray) and hasattr(step, "fit_transform"):
+                X = step.fit_transform(X, y, **given[name])
+            else:
+                if not is_fixed(step):
+                    step.fit(X, y, **given[name])
+                X = mapped(method_map(step, "transform", n_columns=_columns(X), dtype=host_dtype(X)), X)
+
+    @available_if(_can_fit_transform)
+    def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Fit all steps, then transform `X`; lazily for lazy containers."""
+        return self._fit_then("transform", X, y, params)
+
+    @available_if(_final_has("fit_predict"))
+    def fit_predict(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Fit all steps, then predict `X`; lazily for lazy containers."""
+        return self._fit_then("predict", X, y, params)
+
+    def _fit_then(self, method: str, X: Any, y: Any, params: dict[str, Any]) -> Any:
+        X, y = split_target(X, y)
+        if self._unplanned(X) and (is_plain(X) or self._ruled_by()):
+            self._validate_params()
+            # In memory, both at once may be more than one after the other: a TargetEncoder's are.
+            return self._fit_by_steps(f"fit_{method}", X, y, params)
+        return getattr(self.fit(X, y, **params), method)(X)
+
+    @available_if(_final_has("predict"))
+    def predict(self, X: Any, **params: Any) -> Any:
+        """Transform the rows and predict with the final estimator, in one map over the blocks.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        **params
+            For the final estimator's ``predict``.
+
+        Returns
+        -------
+        Same container as `X`
+            At once for arrays in memory; lazily for Blocks, memory maps and Dask arrays.
+        """
+        return self._called("predict", X, params)
+
+    @available_if(_final_has("predict_proba"))
+    def predict_proba(self, X: Any, **params: Any) -> Any:
+        """Return the probability of each class; containers as for :meth:`predict`."""
+        return self._called("predict_proba", X, params)
+
+    @available_if(_final_has("predict_log_proba"))
+    def predict_log_proba(self, X: Any, **params: Any) -> Any:
+        """Return the logarithm of the probability of each class; containers as for :meth:`predict`."""
+        return self._called("predict_log_proba", X, params)
+
+    @available_if(_final_has("decision_function"))
+    def decision_function(self, X: Any, **params: Any) -> Any:
+        """Return the decision of each row; containers as for :meth:`predict`."""
+        return self._called("decision_function", X, params)
+
+    @available_if(_final_has("score_samples"))
+    def score_samples(self, X: Any) -> Any:
+        """Return the score of each row; containers as for :meth:`predict`."""
+        return self._called("score_samples", X, {})
+
+    @available_if(_final_has("score"))
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None, **params: Any) -> float:
+        """Transform the rows and score them with the final estimator, in one pass and bounded memory.
+
+        Parameters
+        ----------
+        X, y
+            As for :meth:`fit`.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows.
+        **params
+            With metadata routing, what the steps have requested.
+
+        Returns
+        -------
+        float
+        """
+        X, y = split_target(X, y)
+        routed = sklearn.get_config()["enable_metadata_routing"] and sample_weight is not None
+        if params or routed or not self._mapped_as_one(X):
+            return float(super().score(X, y, sample_weight, **params))
+        check_is_fitted(self)
+        final = self._final_estimator
+        blocks = blocks_of(self._rows(X), "X")
+        above = self._map_of_steps(self.steps[:-1], "transform", blocks.n_columns, blocks.dtype)
+        if isinstance(final, Pipeline) or getattr(final, "scoring", None) is not None:
+            weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+            return float(final.score(X if above is None else blocks.map(above), y, **weights))
+        table = as_table(blocks if above is None else blocks.map(above), y, sample_weight)
+        return score_of(final._inner() if isinstance(final, Blockwise) else final, table, partial(method_map, final))
+
+    @available_if(_can("transform"))
+    def transform(self, X: Any, **params: Any) -> Any:
+        """Transform the rows by all steps; containers as for :meth:`predict`, data frames as ``set_output`` says."""
+        if params or is_plain(X) or gives_frames(self._final_estimator, X):
+            return super().transform(X, **params)
+        return self._called("transform", X, params)
+
+    @available_if(_can_invert)
+    def inverse_transform(self, X: Any, **params: Any) -> Any:
+        """Undo :meth:`transform`, the last step first; containers as for :meth:`predict`."""
+        if params or is_plain(X):
+            return super().inverse_transform(X, **params)
+        check_is_fitted(self)
+        return mapped(self._method_map("inverse_transform", n_columns=_columns(X), dtype=host_dtype(X)), X)
+
+    def _called(self, method: str, X: Any, params: dict[str, Any]) -> Any:
+        if params or not self._mapped_as_one(X):
+            return getattr(super(), method)(X, **params)
+        check_is_fitted(self)
+        X = self._rows(X)
+        return mapped(self._method_map(method, n_columns=_columns(X), dtype=host_dtype(X)), X)
+
+    def _rows(self, X: Any) -> Any:
+        """Return `X` as a container, checked against what the first step was fitted with."""
+        first = next((step for _, step in self.steps if not is_absent(step)), AnyRows())
+        return rows_for(first, X, known=first if hasattr(first, "n_features_in_") else AnyRows(), reset=False)
+
+    def _mapped_as_one(self, X: Any) -> bool:
+        """Whether the steps are composed into one row map; data in memory go to foreign steps as they are."""
+        return not is_plain(X) or (self._is_one_map() and not self._hands_on_frames(X))
+
+    def _is_one_map(self) -> bool:
+        """Whether all steps are of this library."""
+        steps = [step for _, step in self.steps if not is_absent(step)]
+        return all(
+            step._is_one_map() if isinstance(step, Pipeline) else hasattr(type(step), "_method_map") for step in steps
+        )
+
+    def _map_of_steps(
+        self, steps: Sequence[tuple[str, Any]], method: str, n_columns: int | None, dtype: np.dtype[Any]
+    ) -> RowMap | None:
+        maps: list[RowMap] = []
+        for _, step in steps:
+            if not is_absent(step):
+                maps.append(method_map(step, method, n_columns=n_columns, dtype=dtype))
+                n_columns, dtype = maps[-1].columns(n_columns), maps[-1].dtype(dtype)
+        return compose(*maps) if maps else None
+
+    def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:
+        if method == "inverse_transform":
+            return compose(self._map_of_steps(self.steps[::-1], method, n_columns, dtype))
+        above = self._map_of_steps(self.steps[:-1], "transform", n_columns, dtype)
+        if above is not None:
+            n_columns, dtype = above.columns(n_columns), above.dtype(dtype)
+        return compose(above, self._map_of_steps(self.steps[-1:], method, n_columns, dtype))
+
+
+def _columns(X: Any) -> int | None:
+    return X.shape[1] if len(X.shape) > 1 else None
+
+
+def _read_whole(name: str, step: Any) -> str:
+    return (
+        f"step {name!r} ({type(step).__name__}) is not of this library and is fitted in memory: the rows that come to "
+        "it are read into one array. If a part of the rows is enough to fit it on, do so beforehand and pass "
+        "sklearn.frozen.FrozenEstimator(step)"
+    )
+
+
+class _Printer(Observer):
+    """Prints each pass and its time, as ``verbose`` asks."""
+
+    def __init__(self) -> None:
+        self._start = 0.0
+
+    def begin(self, work: Work, /) -> None:
+        """Note the time."""
+        del work
+        self._start = time.perf_counter()
+
+    def end(self, work: Work, /, error: BaseException | None = None) -> None:
+        """Print what was done."""
+        failed = "failed after" if error is not None else "total="
+        print(f"[Pipeline] {work.title}, {failed}{time.perf_counter() - self._start:6.1f}s")  # noqa: T201  (verbose asks for it)
+
+
+def make_pipeline(
+    *steps: Any, memory: Any = None, transform_input: Sequence[str] | None = None, verbose: bool = False
+) -> Pipeline:
+    """Return a :class:`Pipeline` whose steps are named after their classes.
+
+    Parameters
+    ----------
+    *steps : estimators
+        The steps, in order.
+    memory, transform_input, verbose
+        As for :class:`Pipeline`.
+
+    Returns
+    -------
+    Pipeline
+
+    Examples
+    --------
+    >>> from ooclearn.pipeline import make_pipeline
+    >>> from ooclearn.preprocessing import MaxAbsScaler
+    >>> make_pipeline(MaxAbsScaler()).steps
+    [('maxabsscaler', MaxAbsScaler())]
+    """
+    named = _pipeline.make_pipeline(*steps).steps
+    return Pipeline(named, memory=memory, transform_input=transform_input, verbose=verbose)

@@ -1,0 +1,173 @@
+"""The plan of a fit, before any data is read: which passes, what each answers, what it reads, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from ooclearn.config import n_workers
+from ooclearn.feeds import Feed, Grouped
+from ooclearn.passes import Asked, Stage, feed_memory, rounds
+from ooclearn.statistics.protocol import parts_of
+from ooclearn.table import Table
+from ooclearn.tiles import TILE_BYTES
+
+__all__ = ["PassPlan", "Plan", "planned"]
+
+
+@dataclass(frozen=True)
+class PassPlan:
+    """One pass.
+
+    Attributes
+    ----------
+    answers : tuple of (str, str)
+        The stages it answers, and what they ask.
+    parts : str
+        What is read of the table, such as ``"X, y"``.
+    n_bytes : int or None
+        How much that is; None where only reading tells.
+    n_blocks : int
+        Blocks read.
+    memory : int
+        Bytes that blocks and their temporary copies take at a time, an upper bound.
+    reason : str
+        Why the pass before could not answer this; empty for the first.
+    """
+
+    answers: tuple[tuple[str, str], ...]
+    parts: str
+    n_bytes: int | None
+    n_blocks: int
+    memory: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The passes that a fit will make; prints itself, and shows as HTML in a notebook.
+
+    Attributes
+    ----------
+    source : str
+        What is read.
+    passes : tuple of PassPlan
+        In order.
+    """
+
+    source: str
+    passes: tuple[PassPlan, ...]
+
+    @property
+    def n_passes(self) -> int:
+        """How often the rows X are read."""
+        return sum("X" in one.parts for one in self.passes)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that blocks take at a time, an upper bound."""
+        return max((one.memory for one in self.passes), default=0)
+
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Return the plan as a table of text: pass, answers, reads, memory, reason."""
+        out = []
+        for number, one in enumerate(self.passes, 1):
+            size = "size unknown" if one.n_bytes is None else f"{one.n_bytes / 1e9:.3g} GB"
+            out.append(
+                (
+                    str(number),
+                    "; ".join(f"{stage}: {what}" for stage, what in one.answers),
+                    f"{one.parts}: {size}, {one.n_blocks:,} blocks",
+                    f"<= {one.memory / 2**20:,.0f} MiB",
+                    one.reason,
+                )
+            )
+        return out
+
+    def __str__(self) -> str:
+        count = f"{self.n_passes} reading{'s' if self.n_passes != 1 else ''} of {self.source}"
+        lines = [count]
+        for number, answers, reads, memory, reason in self.rows():
+            lines.append(f"  pass {number}  {answers}")
+            lines.append(f"          reads {reads}; memory for blocks {memory}")
+            if reason:
+                lines.append(f"          its own pass, since {reason}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        heads = ("pass", "answers", "reads", "memory for blocks", "its own pass, since")
+        head = "".join(f"<th>{text}</th>" for text in heads)
+        body = "".join(
+            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self.rows()
+        )
+        caption = f"{self.n_passes} reading(s) of {escape(self.source)}"
+        return f"<table><caption>{caption}</caption><tr>{head}</tr>{body}</table>"
+
+
+def planned(stages: Sequence[Stage], table: Table, /) -> Plan:
+    """Return the plan of a fit whose stages yield their requests whatever they are sent."""
+    passes: list[PassPlan] = []
+    driver = rounds(stages)
+    waiting: dict[Stage, str] = {}
+    try:
+        asked = next(driver)
+        while True:
+            passes.append(_planned(asked, table, waiting))
+            waiting = _waiting(stages, asked)
+            asked = driver.send([None] * len(asked))
+    except StopIteration:
+        return Plan(table.X.name, tuple(passes))
+
+
+def _waiting(stages: Sequence[Stage], asked: Sequence[Asked]) -> dict[Stage, str]:
+    """Return why stages that this pass does not answer, or not to the end, must wait for the next."""
+    reasons = {}
+    answered = {one.stage for one in asked}
+    for stage in stages:
+        above = stage.waits_for()
+        if above is not None:
+            reasons[stage] = f"{stage.name} gets its rows through {above.name}, which is fitted only then"
+        elif stage in answered:
+            reasons[stage] = f"{stage.name} asks for it after the answer before"
+        elif stage.pending is not None:
+            reasons[stage] = f"{stage.name} wants the rows in another order"
+    return reasons
+
+
+def _planned(asked: Sequence[Asked], table: Table, waiting: dict[Stage, str]) -> PassPlan:
+    parts = frozenset[str]().union(*(parts_of(one.request) for one in asked))
+    table = table.only(parts)
+    feeds = [one.request for one in asked if isinstance(one.request, Feed)]
+    n_blocks = table.n_blocks
+    memory = n_workers() * _fold_memory(table)
+    if feeds:
+        grouped = Grouped(table, feeds[0].order)
+        n_blocks = len(grouped.groups)
+        memory = feed_memory(grouped) or memory
+    names = {"X": table.X if "X" in parts else None, "y": table.y, "sample_weight": table.w}
+    return PassPlan(
+        tuple((one.stage.name, _what(one.request)) for one in asked),
+        ", ".join(name for name, part in names.items() if part is not None),
+        table.nbytes,
+        n_blocks,
+        memory,
+        "; ".join(dict.fromkeys(waiting[one.stage] for one in asked if one.stage in waiting)),
+    )
+
+
+def _fold_memory(table: Table) -> int:
+    """Bytes one worker needs: a whole block where it cannot be read in parts, and temporary copies of a tile."""
+    whole = 0
+    if not table.X.cuttable:
+        lengths = table.X.lengths
+        whole = max(lengths) * sum(part.row_bytes for part in table.parts) if lengths else 0
+    return whole + 6 * TILE_BYTES
+
+
+def _what(request: Any) -> str:
+    return request.title if isinstance(request, Feed) else type(request).__name__

@@ -1,0 +1,98 @@
+"""Scaling by the greatest absolute value."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from ooclearn.base import MergeableTransformer
+from ooclearn.preprocessing.min_max import clipped, nonzero_scale, statistics_dtype
+from ooclearn.rowmaps import Affine, RowMap, compose
+from ooclearn.statistics import Extrema, ExtremaState, Statistic
+from ooclearn.table import Schema
+
+__all__ = ["MaxAbsScaler"]
+
+
+class MaxAbsScaler(MergeableTransformer):
+    """Scale each column by its greatest absolute value.
+
+    As :class:`sklearn.preprocessing.MaxAbsScaler`, from one pass over the rows, on every backend. Missing values
+    (NaN) are left out of the statistics and kept by ``transform``. Memory: a few tiles of a block for each worker.
+
+    Parameters
+    ----------
+    copy : bool, default=True
+        Kept for scikit-learn's signature: input is never written to, and a scaled result is always new.
+    clip : bool, default=False
+        Keep transformed values within -1 and 1.
+
+    Attributes
+    ----------
+    max_abs_ : ndarray of shape (n_features,)
+        Greatest absolute value of each column.
+    scale_ : ndarray of shape (n_features,)
+        What columns are divided by; 1 for columns of zeros.
+    n_samples_seen_ : int
+        Rows.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of str
+        Names of the columns, if `X` has them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.preprocessing import MaxAbsScaler
+    >>> MaxAbsScaler().fit(np.array([[1.0], [-4.0]])).transform(np.array([[2.0]]))
+    array([[0.5]])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"copy": ["boolean"], "clip": ["boolean"]}
+
+    def __init__(self, *, copy: bool = True, clip: bool = False) -> None:
+        self.copy = copy
+        self.clip = clip
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002  (scikit-learn's signature)
+        """Find the greatest absolute value of each column, in one pass.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : None
+            Not used.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002  (as above)
+        """Take in more rows, in one pass over them; parameters as for :meth:`fit`."""
+        return self._grow(X)
+
+    def _statistic(self, schema: Schema) -> Statistic[ExtremaState]:  # noqa: ARG002  (the protocol's signature)
+        return Extrema()
+
+    def _set_from(self, state: ExtremaState) -> None:
+        dtype = statistics_dtype(self._dtype_)
+        greatest = np.maximum(np.abs(state.least()), np.abs(state.greatest()))
+        self.max_abs_ = greatest.astype(dtype)
+        self.scale_ = nonzero_scale(greatest, dtype).astype(dtype)
+        self.n_samples_seen_ = state.rows
+
+    def _row_map(self) -> RowMap:
+        scaled = Affine(self.scale_, divide=True)
+        return compose(scaled, clipped(-1.0, 1.0)) if self.clip else scaled
+
+    def _inverse_row_map(self) -> RowMap:
+        return Affine(self.scale_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags

@@ -1,0 +1,91 @@
+"""Least and greatest value of each column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ooclearn._namespace import device_of, float_dtype, namespace, widen
+from ooclearn.backend import backend_of
+from ooclearn.statistics.checks import refuse_infinite
+from ooclearn.types import Array
+
+if TYPE_CHECKING:
+    from ooclearn.table import Rows
+
+__all__ = ["Extrema", "ExtremaState"]
+
+
+@dataclass(frozen=True, eq=False)
+class ExtremaState:
+    """State of :class:`Extrema`: rows seen, and least and greatest value by column (inf, -inf if there is none)."""
+
+    rows: int
+    low: Array
+    high: Array
+
+    def least(self) -> Array:
+        """Return the least value of each column; NaN where there is none."""
+        return np.where(self.low > self.high, np.nan, self.low)
+
+    def greatest(self) -> Array:
+        """Return the greatest value of each column; NaN where there is none."""
+        return np.where(self.low > self.high, np.nan, self.high)
+
+    def __repr__(self) -> str:
+        return f"Extrema: rows={self.rows:_} | columns={self.low.shape[0]}"
+
+
+@dataclass(frozen=True)
+class Extrema:
+    """Least and greatest value of each column, exact; missing values (NaN) left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.statistics import Extrema
+    >>> from ooclearn.table import Rows
+    >>> Extrema().of(Rows(np.array([[1.0], [5.0], [np.nan]]))).greatest()
+    array([5.])
+    """
+
+    parts: frozenset[str] = frozenset("X")
+
+    def of(self, rows: Rows, /) -> ExtremaState:
+        """Return the state of one block."""
+        x = rows.X
+        xp = namespace(x)
+        n, d = x.shape
+        if n == 0:
+            return ExtremaState(0, np.full(d, np.inf), np.full(d, -np.inf))
+        if not xp.isdtype(x.dtype, "real floating"):
+            x = xp.astype(x, float_dtype(x))
+        low, high = _extrema(x)
+        if not np.isfinite(low).all() or not np.isfinite(high).all():
+            # CuPy's min and max are wrong where there are infinities (its issue 7424), so look at the cells.
+            refuse_infinite(x)
+            bound = xp.asarray(xp.inf, dtype=x.dtype, device=device_of(x))
+            missing = xp.isnan(x)
+            low = _host(xp.min(xp.where(missing, bound, x), axis=0))
+            high = _host(xp.max(xp.where(missing, -bound, x), axis=0))
+        return ExtremaState(n, low, high)
+
+    def merge(self, a: ExtremaState, b: ExtremaState, /) -> ExtremaState:
+        """Return the state of the rows of `a` and `b`."""
+        return ExtremaState(a.rows + b.rows, np.minimum(a.low, b.low), np.maximum(a.high, b.high))
+
+
+def _extrema(x: Array) -> tuple[Array, Array]:
+    xp = namespace(x)
+    seen, k = widen(x)
+    low, high = xp.min(seen, axis=0), xp.max(seen, axis=0)
+    if k > 1:
+        low = xp.min(xp.reshape(low, (k, -1)), axis=0)
+        high = xp.max(xp.reshape(high, (k, -1)), axis=0)
+    return _host(low), _host(high)
+
+
+def _host(x: Array) -> Array:
+    return np.asarray(backend_of(x).to_host(x), dtype=np.float64)

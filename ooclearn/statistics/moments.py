@@ -1,0 +1,211 @@
+"""Count, mean and centred sum of squares of each column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import array_api_extra as xpx
+import numpy as np
+
+from ooclearn._namespace import (
+    column_sums,
+    column_sums_of_squares,
+    float_dtype,
+    minus,
+    namespace,
+    ones,
+    run_of,
+)
+from ooclearn.backend import backend_of
+from ooclearn.statistics.checks import refuse_infinite, refuse_weights
+from ooclearn.types import Array
+
+if TYPE_CHECKING:
+    from ooclearn.table import Rows
+
+__all__ = ["Moments", "MomentsState"]
+
+
+@dataclass(frozen=True, eq=False)
+class MomentsState:
+    """State of :class:`Moments`; host arrays of shape (columns,).
+
+    Attributes
+    ----------
+    rows : int
+        Rows seen, whatever is in them.
+    weight : float
+        The sum of the weights of these rows, or their number.
+    n : ndarray
+        Values that are not missing, or the sum of their weights.
+    mean : ndarray
+        Their weighted mean; 0 where there is none.
+    rest : ndarray
+        What float64 cannot hold of that mean, so that the difference of two means keeps its digits.
+    m2 : ndarray
+        Their weighted sum of squared deviations from the mean.
+    rounding : float
+        The rounding unit of what computed it: that of float64, or of float32 on a device that has no more.
+    """
+
+    rows: int
+    weight: float
+    n: Array
+    mean: Array
+    rest: Array
+    m2: Array
+    rounding: float = 0.0
+
+    def variance(self, *, correction: float = 0.0) -> Array:
+        """Return the variance of each column, with ``n - correction`` below the line; NaN where there is no value."""
+        n = self.n - correction
+        return np.divide(self.m2, n, out=np.full_like(self.m2, np.nan), where=n > 0)
+
+    def means(self) -> Array:
+        """Return the mean of each column; NaN where there is no value."""
+        return np.where(self.n > 0, self.mean, np.nan)
+
+    def __repr__(self) -> str:
+        return f"Moments: rows={self.rows:_} | columns={self.mean.shape[0]}"
+
+
+@dataclass(frozen=True)
+class Moments:
+    r"""Weighted count, mean and centred sum of squares of each column; missing values (NaN) left out.
+
+    A block is centred by its own mean before squaring, and blocks are merged by
+
+    .. math:: M_2 = M_2^a + M_2^b + \delta^2 \frac{n_a n_b}{n}, \quad \delta = \bar x_b - \bar x_a
+
+    so that no digits are lost to a large offset. The mean is kept as two numbers, its float64 and the rest, since
+    the difference of two block means that lie far from 0 would otherwise be mostly rounding. The relative error of a
+    variance grows with the number of merges on a path of the tree, its logarithm, not with the number of rows.
+
+    References
+    ----------
+    T. F. Chan, G. H. Golub and R. J. LeVeque, "Algorithms for computing the sample variance: analysis and
+    recommendations", The American Statistician 37 (1983).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.statistics import Moments
+    >>> from ooclearn.table import Rows
+    >>> moments = Moments()
+    >>> a, b = moments.of(Rows(np.array([[1.0]]))), moments.of(Rows(np.array([[3.0]])))
+    >>> moments.merge(a, b).variance()
+    array([1.])
+    """
+
+    parts: frozenset[str] = frozenset("Xw")
+
+    def of(self, rows: Rows, /) -> MomentsState:
+        """Return the state of one block."""
+        x, w = rows.X, rows.w
+        xp = namespace(x)
+        n, d = x.shape
+        if n == 0:
+            zeros = np.zeros(d)
+            return MomentsState(0, 0.0, zeros, zeros, zeros, zeros)
+        wide = float_dtype(x)
+        x = xp.astype(x, wide, copy=False)
+        if w is None:
+            one = ones(n, x)
+            weights = None
+            count: Array = np.full(d, float(n))
+            total = float(n)
+        else:
+            refuse_weights(w)
+            weights = one = xp.astype(w, wide, copy=False)
+            total = float(xp.sum(one))
+            if total == 0.0:
+                refuse_infinite(x)  # as it is where other rows of the block have a weight
+                zeros = np.zeros(d)
+                return MomentsState(n, 0.0, zeros, zeros, zeros, zeros)
+            count = np.full(d, total)
+        with np.errstate(invalid="ignore", over="ignore"):
+            # Rows of no weight may lie far from the others, so weighted rows are centred by their weighted mean.
+            shift = _representable(_mean_of_first(x) if w is None else (one @ x) / total, rows.X)
+            shift, off, m2 = _on_host(shift, *_centred(x, weights, total, shift))
+        if not np.isfinite(m2).all():
+            return self._with_missing(x, one, total)
+        return MomentsState(n, total, count, *_sum_and_rest(shift, off), m2, _rounding(x))
+
+    def _with_missing(self, x: Array, one: Array, total: float) -> MomentsState:
+        xp = namespace(x)
+        refuse_infinite(x)
+        there = xp.astype(xp.logical_not(xp.isnan(x)), x.dtype)
+        x = xpx.nan_to_num(x, fill_value=0.0)
+        count = one @ there
+        safe = xp.where(count > 0, count, xp.ones_like(count))
+        mean = (one @ x) / safe
+        centred = (x - mean) * there
+        shift = (one @ centred) / safe
+        m2 = one @ (centred * centred) - shift * shift * count
+        count, mean, shift, m2 = _on_host(count, mean, shift, xp.where(m2 > 0, m2, xp.zeros_like(m2)))
+        mean, rest = _sum_and_rest(mean, np.where(count > 0, shift, 0.0))
+        return MomentsState(int(x.shape[0]), total, count, mean, rest, m2, _rounding(x))
+
+    def merge(self, a: MomentsState, b: MomentsState, /) -> MomentsState:
+        """Return the state of the rows of `a` and `b`."""
+        n = a.n + b.n
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = np.where(n > 0, b.n / n, 0.0)
+        # A side without values has mean 0, and must not pull.
+        delta = np.where((a.n > 0) & (b.n > 0), (b.mean - a.mean) + (b.rest - a.rest), 0.0)
+        mean, rest = _sum_and_rest(a.mean, a.rest + delta * share)
+        mean, rest = np.where(a.n == 0, b.mean, mean), np.where(a.n == 0, b.rest, rest)
+        m2 = a.m2 + b.m2 + delta * delta * (a.n * share)
+        return MomentsState(a.rows + b.rows, a.weight + b.weight, n, mean, rest, m2, max(a.rounding, b.rounding))
+
+
+# Rows whose mean a tile is centred by. Any shift within some deviations of the mean keeps the digits, and the mean
+# of so many rows of the tile itself is: at the very worst (one far row among the others) a factor of the tile's rows
+# over this number is lost, 5 bits. Looking at all rows first would cost another reading of the tile.
+_SHIFT_ROWS = 1024
+
+
+def _mean_of_first(x: Array) -> Array:
+    first = run_of(x, 0, min(_SHIFT_ROWS, x.shape[0]))
+    return (ones(first.shape[0], x) @ first) / first.shape[0]
+
+
+def _centred(x: Array, w: Array | None, total: float, shift: Array) -> tuple[Array, Array]:
+    """Return how far the mean lies from `shift`, and the sum of squares about the mean, by column."""
+    xp = namespace(x)
+    centred = minus(x, shift)
+    off = column_sums(centred, w) / total
+    m2 = column_sums_of_squares(centred, w) - off * off * total
+    # A negative rest is rounding; NaN must stay, it tells of missing values.
+    return off, xp.where(m2 < 0, xp.zeros_like(m2), m2)
+
+
+def _representable(shift: Array, like: Array) -> Array:
+    """Return `shift` rounded to a value that cells of `like` can have.
+
+    Differences from it are then exact, and so have no bias whose squares would add up.
+    """
+    xp = namespace(like)
+    if not xp.isdtype(like.dtype, "real floating"):
+        return xp.round(shift)
+    return shift if like.dtype == shift.dtype else xp.astype(xp.astype(shift, like.dtype), shift.dtype)
+
+
+def _sum_and_rest(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return ``a + b`` rounded, and exactly what rounding has left out (Knuth's two-sum)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def _on_host(*values: Array) -> tuple[Array, ...]:
+    """Return rows of numbers as float64 on the host, in one copy; what is added there loses no more digits."""
+    if isinstance(values[0], np.ndarray):
+        return values
+    stacked = namespace(values[0]).stack(list(values))
+    return tuple(np.asarray(backend_of(stacked).to_host(stacked), dtype=np.float64))
+
+
+def _rounding(x: Array) -> float:
+    return float(namespace(x).finfo(x.dtype).eps)

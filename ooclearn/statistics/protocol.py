@@ -1,0 +1,76 @@
+"""The statistic protocol: a question about a table with a mergeable answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from ooclearn.table import Rows
+
+__all__ = ["MergeTree", "Statistic", "merge_all"]
+
+S = TypeVar("S")
+
+
+class Statistic(Protocol[S]):
+    """Two pure functions.
+
+    ``of`` is array-API code; for no rows it returns the identity of ``merge``. ``merge`` is associative within
+    a stated bound, and returns a new state. ``parts`` names what is read: of ``"X"``, ``"y"`` and ``"w"``.
+    """
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """What is read: of ``"X"``, ``"y"`` and ``"w"``."""
+
+    def of(self, rows: Rows, /) -> S:
+        """Return the state of one block."""
+
+    def merge(self, a: S, b: S, /) -> S:
+        """Return the state of the rows of `a` followed by those of `b`."""
+
+
+class MergeTree(Generic[S]):
+    """Merges states, given in block order, in a tree whose form depends on their number alone.
+
+    It is the tree of a binary counter: neighbours are merged when they stand for equally many blocks, and what
+    is left at the end is merged from the right. At most ``log2(blocks) + 1`` states are held. A run of
+    ``2**k`` blocks that starts at a multiple of ``2**k`` is a subtree, so parts of the tree can be merged
+    elsewhere (in a Dask graph) to the same bits.
+    """
+
+    def __init__(self, statistic: Statistic[S]) -> None:
+        self._statistic = statistic
+        self._stack: list[tuple[int, S]] = []
+
+    def add(self, state: S, /, *, blocks: int = 1) -> None:
+        """Add the state of the next block, or of the next `blocks` (a power of 2) merged already."""
+        weight = blocks
+        while self._stack and self._stack[-1][0] == weight:
+            state = self._statistic.merge(self._stack.pop()[1], state)
+            weight *= 2
+        self._stack.append((weight, state))
+
+    def result(self) -> S | None:
+        """Return the state of all blocks, or None if there were none."""
+        if not self._stack:
+            return None
+        state = self._stack[-1][1]
+        for _, left in reversed(self._stack[:-1]):
+            state = self._statistic.merge(left, state)
+        return state
+
+
+def merge_all(statistic: Statistic[S], states: Iterable[S], /) -> S | None:
+    """Merge states in the fixed tree."""
+    tree = MergeTree(statistic)
+    for state in states:
+        tree.add(state)
+    return tree.result()
+
+
+def parts_of(statistic: Any, /) -> frozenset[str]:
+    """Return what a statistic reads; one that does not say reads everything."""
+    parts: frozenset[str] = getattr(statistic, "parts", frozenset("Xyw"))
+    return parts

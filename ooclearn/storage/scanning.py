@@ -1,0 +1,105 @@
+"""``scan``: one door to every source of rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ooclearn.backend import owner_of
+from ooclearn.blocks import Blocks, SourceBlocks
+from ooclearn.exceptions import DataError
+from ooclearn.storage.callables import CallableBlocks
+from ooclearn.storage.joined import JoinedSource
+from ooclearn.storage.npy import open_npy
+
+__all__ = ["scan"]
+
+
+def scan(source: Any, /, *, block_rows: int | None = None) -> Blocks:
+    """Return the rows of `source` as :class:`Blocks`, without reading them.
+
+    Parameters
+    ----------
+    source : path, array, callable or list
+        A ``.npy`` file; a folder of ``.npy`` files (one after the other, by name); an array of any installed
+        backend (NumPy, ``np.memmap``, Dask, ...); a callable without arguments that returns an iterator of
+        blocks (it is run once here, to count rows); or a list of files or arrays, one after the other.
+    block_rows : int, optional
+        Rows of a block. By default blocks have ``block_bytes`` bytes (see :func:`ooclearn.set_config`).
+
+    Returns
+    -------
+    Blocks
+        Lazy, re-readable, of bounded memory in every use.
+
+    Raises
+    ------
+    DataError
+        A file is damaged or of another kind, or the source can be read only once.
+
+    Examples
+    --------
+    >>> import numpy as np, ooclearn
+    >>> ooclearn.scan(np.ones((1000, 3)), block_rows=400)
+    Blocks('array': 1,000 x 3 float64, 2.4e-05 GB, 3 blocks)
+    """
+    blocks = _scanned(source)
+    if block_rows is None:
+        return blocks
+    if not isinstance(block_rows, (int, np.integer)) or block_rows < 1:
+        raise ValueError(f"block_rows must be a whole number above 0, got {block_rows!r}")
+    n = len(blocks)
+    lengths = [int(block_rows)] * (n // int(block_rows))
+    if n - sum(lengths) or not lengths:
+        lengths.append(n - sum(lengths))
+    return blocks.recut(lengths)
+
+
+def _scanned(source: Any) -> Blocks:
+    if isinstance(source, Blocks):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        return _from_path(Path(source))
+    if isinstance(source, (list, tuple)) and source and all(_is_part(part) for part in source):
+        return SourceBlocks(JoinedSource([_scanned(part) for part in source]))
+    backend = owner_of(source)
+    if backend is not None:
+        return backend.blocks(source)
+    if isinstance(source, Iterator):
+        raise DataError(
+            f"a {type(source).__name__} can be read once, and fits may need several passes; "
+            "pass a callable that makes it anew each time, such as the generator function itself"
+        )
+    if isinstance(source, Callable):  # type: ignore[arg-type]  # Callable is a class to isinstance
+        return CallableBlocks(source)
+    raise DataError(
+        f"cannot scan a {type(source).__name__}; expected a path to a .npy file, an array, "
+        "a callable that returns an iterator of blocks, or a list of these"
+    )
+
+
+def _is_part(part: Any) -> bool:
+    return isinstance(part, (str, os.PathLike, Blocks)) or getattr(part, "ndim", 0) > 0
+
+
+def _from_path(path: Path) -> Blocks:
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix == ".npy")
+        if not files:
+            raise DataError("the folder has no .npy file", source=os.fspath(path))
+        return _from_files(files)
+    if path.suffix != ".npy":
+        raise DataError(
+            f"files of the kind {path.suffix or 'without a suffix'} cannot be scanned; expected .npy",
+            source=os.fspath(path),
+        )
+    return SourceBlocks(open_npy(path))
+
+
+def _from_files(files: Sequence[Path]) -> Blocks:
+    parts = [_from_path(file) for file in files]
+    return parts[0] if len(parts) == 1 else SourceBlocks(JoinedSource(parts))

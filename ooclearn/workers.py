@@ -1,0 +1,203 @@
+"""Threads that work on numbered blocks: results in order, a bounded number early, nothing left behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from time import monotonic, sleep
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import sklearn
+from threadpoolctl import ThreadpoolController
+
+from ooclearn import config
+
+__all__ = ["join_all", "keep_pages", "one_blas_thread", "ordered"]
+
+T = TypeVar("T")
+
+
+@lru_cache(maxsize=1)
+def _controller() -> ThreadpoolController:
+    # Looking the libraries up takes milliseconds, so it is done once, when NumPy's and SciPy's are there.
+    return ThreadpoolController()
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Hold BLAS to one thread, process-wide, for the length of a ``with`` block: the workers are the threads.
+
+    With a single worker too: products of tiles are too short to share, and BLAS threads that wait for one another on a
+    busy machine cost ten times what they save.
+    """
+    limit: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
+    return limit
+
+
+# Seconds after which a thread that was to be started, and has not begun to run, will not.
+_PATIENCE = 1.0
+
+
+class _Failure:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class _Crew(Generic[T]):
+    """Worker threads that take numbers in order and leave results for one consumer."""
+
+    def __init__(self, function: Callable[[int], T], n: int, workers: int, ahead: int, name: str) -> None:
+        self._function = function
+        self._n = n
+        self._room = workers + ahead
+        self._changed = threading.Condition()
+        self._next = 0
+        self._consumed = 0
+        self._stopped = False
+        self._begun = 0
+        self._results: dict[int, T | _Failure] = {}
+        # Both configurations belong to the thread that set them; workers act for the one that asked.
+        settings = sklearn.get_config(), config.get_config()
+        self._threads = [
+            threading.Thread(target=self._work, args=settings, name=f"{name}-{k}", daemon=True)
+            for k in range(min(workers, n))
+        ]
+
+    def __enter__(self) -> _Crew[T]:
+        try:
+            for thread in self._threads:
+                self._begun += 1
+                thread.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        try:
+            join_all(self._threads[: self._begun])
+        finally:
+            self._results.clear()
+
+    def _work(self, sklearn_settings: dict[str, Any], settings: dict[str, Any]) -> None:
+        # OpenMP counts its threads for each thread that calls it: a worker is one core.
+        openmp = _controller().limit(limits=1, user_api="openmp")
+        with sklearn.config_context(**sklearn_settings), config.config_context(**settings), openmp:
+            while True:
+                with self._changed:
+                    while not self._stopped and self._next < self._n and self._next >= self._consumed + self._room:
+                        self._changed.wait()
+                    if self._stopped or self._next >= self._n:
+                        return
+                    i = self._next
+                    self._next += 1
+                try:
+                    result: T | _Failure = self._function(i)
+                except BaseException as error:  # noqa: BLE001  (it is raised again where the result is asked for)
+                    result = _Failure(error)
+                with self._changed:
+                    self._results[i] = result
+                    self._changed.notify_all()
+                del result
+
+    def take(self, i: int) -> T:
+        with self._changed:
+            while i not in self._results:
+                self._changed.wait()
+            result = self._results.pop(i)
+            self._consumed = i + 1
+            self._changed.notify_all()
+        if isinstance(result, _Failure):
+            raise result.error
+        return result
+
+
+@lru_cache(maxsize=1)
+def keep_pages() -> None:
+    """Let the C library keep the memory of temporary arrays instead of giving it back after each.
+
+    glibc gives back what is freed from 128 KiB on, and the system then clears fresh pages for the next temporary array,
+    which costs up to ten times the arithmetic on it. It raises that bound by itself, up to 32 MiB, to the size of what
+    it sees freed; so one array of that size, never written to, is made and let go. Elsewhere this does nothing.
+    """
+    np.empty(31 * 2**20, dtype=np.uint8)
+
+
+def join_all(threads: Iterable[threading.Thread], /) -> None:
+    """Wait until threads have ended, before a Ctrl-C that comes meanwhile is raised; a second one is raised at once."""
+    interrupted: KeyboardInterrupt | None = None
+    left = list(threads)
+    while left:
+        try:
+            _join(left[-1])
+            left.pop()
+        except KeyboardInterrupt as error:
+            if interrupted is not None:
+                raise
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted
+
+
+def _join(thread: threading.Thread) -> None:
+    """Wait until a thread has ended, even one that Ctrl-C came upon in the middle of being started."""
+    end = monotonic() + _PATIENCE
+    while thread.ident is None and monotonic() < end:
+        sleep(0.001)
+    while thread.ident is not None:
+        try:
+            thread.join()
+        except RuntimeError:  # it has begun to run, and does not say so yet
+            sleep(0.001)
+        else:
+            return
+
+
+def ordered(
+    function: Callable[[int], T],
+    n: int,
+    /,
+    *,
+    workers: int,
+    ahead: int = 0,
+    name: str = "worker",
+) -> Iterator[T]:
+    """Yield ``function(0)``, ..., ``function(n - 1)`` in order, computed by threads.
+
+    At most ``workers + ahead`` results exist at a time that were not taken yet, whoever is the slower. When the
+    consumer stops early (an error, Ctrl-C, closing the iterator), no further number is begun, those under way
+    are waited for, and every thread has ended when control returns.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a number. Its errors are raised in the place of its result.
+    n : int
+        How many numbers there are.
+    workers : int
+        How many threads. With one worker and nothing `ahead`, or a single number, the caller's own thread
+        does the work.
+    ahead : int
+        How many results may wait beyond those the workers are at.
+    name : str
+        What the threads are called, for timelines.
+
+    Examples
+    --------
+    >>> from ooclearn.workers import ordered
+    >>> list(ordered(lambda i: i * i, 5, workers=2))
+    [0, 1, 4, 9, 16]
+    """
+    keep_pages()
+    if n <= 1 or (workers <= 1 and ahead <= 0):
+        for i in range(n):
+            yield function(i)
+        return
+    with _Crew(function, n, workers, ahead, name) as crew:
+        for i in range(n):
+            yield crew.take(i)

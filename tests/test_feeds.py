@@ -1,0 +1,257 @@
+"""Feeds: every row fed exactly once, with its own target and weight, in an order that a seed decides."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import ooclearn
+from ooclearn.exceptions import BlockMemoryError, NonFiniteError
+from ooclearn.feeds import Feed, Order
+from ooclearn.passes import Stage, read_ahead, run
+from ooclearn.preprocessing import StandardScaler
+from ooclearn.rowmaps import Affine
+from ooclearn.statistics import Moments
+from ooclearn.table import Table
+from ooclearn.testing import CountingBlocks, nothing_left
+from ooclearn.testing.strategies import cuts
+
+N = 53
+
+
+def numbers(n=N):
+    """X whose first column numbers the rows, and y and w that follow from it; exact in float32."""
+    X = np.stack([np.arange(n), np.arange(n) % 7], axis=1).astype(np.float32)
+    return X, np.arange(n) * 2, np.arange(n, dtype=np.float32) / 4
+
+
+class Fed:
+    """Remembers what it was fed."""
+
+    def __init__(self, **settings):
+        self.blocks = []
+        self.feed = Feed(self.consume, **settings)
+
+    def consume(self, rows):
+        self.blocks.append([None if part is None else to_numpy(part) for part in (rows.X, rows.y, rows.w)])
+
+    @property
+    def lengths(self):
+        return [len(X) for X, _, _ in self.blocks]
+
+    def rows(self):
+        return np.concatenate([X[:, 0] for X, _, _ in self.blocks]).astype(int)
+
+    def fit(self):
+        yield self.feed
+
+
+def to_numpy(part):
+    from ooclearn.backend import backend_of
+
+    return np.array(backend_of(part).to_host(part))
+
+
+def fed(table, **settings):
+    consumer = Fed(**settings)
+    assert run([Stage("fed", consumer.fit())], table) == 1
+    return consumer
+
+
+def assert_whole(consumer, n=N):
+    assert sorted(consumer.rows()) == list(range(n))
+    for X, y, w in consumer.blocks:
+        np.testing.assert_array_equal(y, X[:, 0] * 2)
+        np.testing.assert_array_equal(w, X[:, 0] / 4)
+
+
+@settings(deadline=None, derandomize=True, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.data(),
+    cuts(N),
+    st.booleans(),
+    st.one_of(st.none(), st.integers(1, N + 5)),
+    st.booleans(),
+    st.integers(1, 3),
+)
+def test_every_row_once_whatever_the_cut_and_the_order(data, cut, free, block_rows, shuffle, workers):
+    X, y, w = numbers()
+    made = np.split(X, np.cumsum(cut)[:-1])
+    rows = ooclearn.scan(X).recut(cut) if free else ooclearn.scan(lambda: made)
+    table = Table(rows, ooclearn.scan(y), ooclearn.scan(w))
+    order = Order(block_rows, shuffle, data.draw(st.integers(0, 9), label="seed"))
+    with ooclearn.config_context(workers=workers, block_bytes=200):
+        consumer = fed(table, order=order)
+    assert_whole(consumer)
+    assert 0 not in consumer.lengths
+    if block_rows is not None and (free or max(cut) <= block_rows):
+        assert max(consumer.lengths) <= block_rows
+    if not shuffle:
+        assert consumer.rows().tolist() == list(range(N))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("block_rows", [1, 7, 100, None])
+def test_on_every_container(backend, block_rows, shuffle):
+    X, y, w = numbers()
+    blocks = [backend.backend.blocks(backend.make(part)) for part in (X, y, w)]
+    consumer = fed(Table(*blocks), order=Order(block_rows, shuffle, 3))
+    assert_whole(consumer)
+    if block_rows is not None:
+        assert max(consumer.lengths) <= block_rows
+    if not shuffle:
+        assert consumer.rows().tolist() == list(range(N))
+
+
+def table_of(n=N, **lengths):
+    X, y, w = numbers(n)
+    return Table(CountingBlocks(X, **lengths), ooclearn.scan(y), ooclearn.scan(w))
+
+
+def test_a_seed_decides_the_order_and_workers_do_not():
+    def rows(seed, workers):
+        with ooclearn.config_context(workers=workers):
+            return fed(table_of(500), order=Order(64, True, seed)).rows().tolist()
+
+    first = rows(1, 1)
+    assert first == rows(1, 1) == rows(1, 4)
+    assert first != rows(2, 1)
+    assert first != list(range(500))
+
+
+def test_shuffled_blocks_hold_rows_from_all_over():
+    consumer = fed(table_of(4000), order=Order(400, True, 0))
+    for X, _, _ in consumer.blocks:
+        assert np.ptp(X[:, 0]) > 2000
+        assert abs(np.corrcoef(np.arange(len(X)), X[:, 0])[0, 1]) < 0.25, "mixed within the block"
+
+
+def test_each_row_is_read_once():
+    for shuffle in (False, True):
+        table = table_of(500)
+        fed(table, order=Order(30, shuffle))
+        assert table.X.passes == 1
+
+
+def test_through_a_map():
+    X, _, _ = numbers()
+    scaled = Affine(np.array([0.5, 1.0]), center=np.array([4.0, 0.0]))
+    consumer = Fed(order=Order(7, shuffle=True))
+    above = Stage("above", iter_nothing(), lambda: scaled)
+    run([above, Stage("fed", consumer.fit(), above=above)], Table(CountingBlocks(X)))
+    got = np.concatenate([block for block, _, _ in consumer.blocks])
+    np.testing.assert_array_equal(np.sort(got[:, 0]), np.sort(scaled(X)[:, 0]))
+
+
+def iter_nothing():
+    yield from ()
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("row", [0, 20, 52])
+def test_what_is_not_finite_is_named_with_its_place_in_the_table(backend, row, bad, shuffle):
+    X, _, _ = numbers()
+    X[row, 1] = bad
+    blocks = backend.backend.blocks(backend.make(X))
+    with nothing_left(pools=("ThreadPoolExecutor", "Dask")), pytest.raises(NonFiniteError) as error:
+        fed(Table(blocks), order=Order(9, shuffle, 5), finite=True)
+    found = error.value
+    assert (found.rows, found.column, found.source) == ((row, row + 1), 1, blocks.name)
+    starts = blocks.starts()
+    assert starts[found.block] <= row < starts[found.block + 1]
+
+
+def test_what_is_not_finite_is_fed_where_nobody_minds():
+    X, _, _ = numbers()
+    X[20, 1] = np.nan
+    assert np.isnan(np.concatenate([x for x, _, _ in fed(Table(CountingBlocks(X))).blocks])[20, 1])
+
+
+def test_read_ahead_is_bounded_when_the_consumer_is_slow():
+    table = table_of(2000, lengths=(20,) * 100)
+    reads = []
+
+    class Slow(Fed):
+        def consume(self, rows):
+            time.sleep(0.001)
+            reads.append(sum(stop - start for start, stop in table.X.reads))
+            super().consume(rows)
+
+    with ooclearn.config_context(workers=2):
+        consumer = Slow(order=Order(20))
+        run([Stage("slow", consumer.fit())], table)
+        most = max(read - 20 * (k + 1) for k, read in enumerate(reads))
+        assert most <= 20 * (read_ahead() + 1)
+
+
+def test_several_feeds_of_one_order_see_the_same_blocks_and_others_get_their_own_pass():
+    first, second, other = Fed(order=Order(9)), Fed(order=Order(9)), Fed(order=Order(4, shuffle=True))
+    table = table_of()
+    stages = [Stage(name, one.fit()) for name, one in (("a", first), ("b", second), ("c", other))]
+    assert run(stages, table) == 2
+    assert table.X.passes == 2
+    assert first.lengths == second.lengths == [9] * 5 + [8]
+    for consumer in (first, second, other):
+        assert_whole(consumer)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_statistic_rides_along(shuffle):
+    answers = []
+
+    def moments():
+        answers.append((yield Moments()))
+
+    table = table_of()
+    consumer = Fed(order=Order(9, shuffle))
+    assert run([Stage("moments", moments()), Stage("fed", consumer.fit())], table) == 1
+    assert table.X.passes == 1
+    assert answers[0].rows == N
+    X, _, w = numbers()
+    np.testing.assert_allclose(answers[0].mean, np.average(X.astype(float), axis=0, weights=w), rtol=1e-12)
+
+
+def test_an_error_of_the_consumer_comes_out_with_its_block(tmp_path):
+    class Fails(Fed):
+        def consume(self, rows):
+            if len(self.blocks) == 3:
+                raise ZeroDivisionError("the consumer's")
+            super().consume(rows)
+
+    consumer = Fails(order=Order(9))
+    with nothing_left(tmp_path), pytest.raises(ZeroDivisionError, match="the consumer's") as error:
+        run([Stage("fails", consumer.fit())], table_of())
+    assert any("block 3 of counted" in note for note in error.value.__notes__)
+
+
+def test_blocks_that_do_not_fit_the_memory_limit_are_refused_before_reading():
+    table = table_of()
+    with (
+        ooclearn.config_context(memory_limit=100),
+        pytest.raises(BlockMemoryError, match=r"set block_rows to|not even one row"),
+    ):
+        fed(table, order=Order(50))
+    assert table.X.reads == []
+
+
+def test_rows_may_be_kept_by_the_consumer():
+    """Buffers are used again only when nobody looks at them any more."""
+    X, y, w = numbers(3000)
+    kept = []
+    table = Table(CountingBlocks(X), ooclearn.scan(y), ooclearn.scan(w))
+    scaler = StandardScaler(with_mean=False, with_std=False).fit(X)
+    above = Stage("above", iter_nothing(), scaler._row_map)
+    feed = Feed(kept.append, order=Order(50, shuffle=True))
+
+    def fit():
+        yield feed
+
+    run([above, Stage("keeps", fit(), above=above)], table)
+    assert sorted(np.concatenate([rows.X[:, 0] for rows in kept])) == list(range(3000))
+    for rows in kept:
+        np.testing.assert_array_equal(rows.y, rows.X[:, 0] * 2)

@@ -1,0 +1,142 @@
+"""Ordered results of threads: in order, few at a time, nothing left behind, settings carried along."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+
+import pytest
+import sklearn
+
+import ooclearn
+from ooclearn.testing import nothing_left
+from ooclearn.workers import ordered
+
+SHAPES = [(0, 2, 0), (1, 4, 2), (7, 1, 0), (7, 1, 2), (7, 2, 0), (50, 3, 0), (50, 3, 5), (3, 8, 0)]
+
+
+@pytest.mark.parametrize(("n", "workers", "ahead"), SHAPES)
+def test_results_come_in_order(n, workers, ahead):
+    def slow_at_first(i):
+        time.sleep(0.002 if i % 3 == 0 else 0)
+        return i * i
+
+    with nothing_left():
+        assert list(ordered(slow_at_first, n, workers=workers, ahead=ahead)) == [i * i for i in range(n)]
+
+
+@pytest.mark.parametrize(("workers", "ahead"), [(2, 0), (3, 0), (2, 4), (1, 3)])
+def test_few_results_live_at_a_time_however_slow_the_consumer(workers, ahead):
+    class Result:
+        pass
+
+    living: weakref.WeakSet = weakref.WeakSet()
+    lock = threading.Lock()
+    most = 0
+
+    def make(i):
+        nonlocal most
+        result = Result()
+        with lock:
+            living.add(result)
+            most = max(most, len(living))
+        return result
+
+    for result in ordered(make, 40, workers=workers, ahead=ahead):
+        time.sleep(0.002)
+        del result
+    gc.collect()
+    # One more that the consumer holds; and a worker may not yet have let go of what was taken from it.
+    assert most <= 2 * workers + ahead + 1
+    assert not living
+
+
+def test_threads_work_at_the_same_time():
+    meeting = threading.Barrier(2, timeout=5)
+
+    def meet(i):
+        meeting.wait()
+        return i
+
+    assert list(ordered(meet, 6, workers=2)) == list(range(6))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(
+    "error", [ValueError("bad"), KeyboardInterrupt(), SystemExit(3)], ids=lambda e: type(e).__name__
+)
+def test_an_error_comes_in_the_place_of_its_result(workers, error):
+    begun = []
+
+    def fail(i):
+        begun.append(i)
+        if i == 5:
+            raise error
+        return i
+
+    got = []
+    with nothing_left(), pytest.raises(type(error)):  # noqa: PT012  (what came before the error is looked at)
+        for result in ordered(fail, 1000, workers=workers, ahead=2):
+            got.append(result)  # noqa: PERF402  (the same)
+    assert got == [0, 1, 2, 3, 4]
+    assert max(begun) <= 5 + workers + 2
+
+
+@pytest.mark.parametrize("how", ["close", "forget", "raise"])
+def test_a_consumer_that_stops_early_leaves_no_thread_and_begins_no_more(how):
+    begun = []
+    with nothing_left():
+        results = ordered(begun.append, 1000, workers=3, ahead=2)
+        next(results)
+        if how == "close":
+            results.close()
+        elif how == "forget":
+            del results
+            gc.collect()
+        else:
+            with pytest.raises(RuntimeError, match="the consumer's"):
+                results.throw(RuntimeError("the consumer's"))
+    seen = len(begun)
+    time.sleep(0.02)
+    assert len(begun) == seen <= 10
+
+
+def test_one_worker_and_nothing_ahead_is_the_thread_of_the_caller():
+    threads = set(ordered(lambda _: threading.current_thread(), 5, workers=1))
+    assert threads == {threading.current_thread()}
+
+
+def test_settings_of_the_caller_hold_in_workers():
+    def settings(_):
+        return ooclearn.get_config()["block_bytes"], sklearn.get_config()["assume_finite"]
+
+    with ooclearn.config_context(block_bytes=123), sklearn.config_context(assume_finite=True):
+        assert set(ordered(settings, 8, workers=2)) == {(123, True)}
+    assert (123, True) not in set(ordered(settings, 8, workers=2))
+
+
+def test_threads_have_names_for_timelines():
+    names = set(ordered(lambda _: threading.current_thread().name, 8, workers=2, name="reader"))
+    assert names <= {"reader-0", "reader-1"}
+
+
+def test_ctrl_c_while_waiting():
+    """Python raises it in the main thread, which waits for a result."""
+    waiting = threading.Event()
+
+    def slow(i):
+        waiting.set()
+        time.sleep(0.2)
+        return i
+
+    import _thread
+
+    timer = threading.Timer(0.1, _thread.interrupt_main)
+    with nothing_left():
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            list(ordered(slow, 50, workers=2))
+        timer.join()
+    assert waiting.is_set()
