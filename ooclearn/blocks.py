@@ -342,6 +342,9 @@ class SourceBlocks(Blocks):
         runs = _runs([(self._starts[i], self._starts[i + 1]) for i in group])
         if self.source.in_memory or self.dtype.hasobject:
             pieces = [self._read(start, stop) for start, stop in runs]
+            if buffered is not None and len(pieces) > 1 and all(type(piece) is np.ndarray for piece in pieces):
+                shape = (sum(map(len, pieces)), *self.shape[1:])
+                return np.concatenate(pieces, out=buffered(shape, self.dtype))
             return pieces[0] if len(pieces) == 1 else concatenated(pieces)
         shape = (sum(stop - start for start, stop in runs), *self.shape[1:])
         out = buffered(shape, self.dtype) if buffered is not None else np.empty(shape, dtype=self.dtype)

@@ -147,7 +147,7 @@ class Grouped:
         return 0 if lengths is None else sum(lengths[i] for i in group)
 
     def permutation(self, i: int, n: int) -> Array | None:
-        """Return the order of the rows in group `i`, or None to leave them.
+        """Return which row of group `i` comes first, second, ...; or None to leave them as they are.
 
         Groups hold other rows each; one random order, turned by a random amount for each group, mixes them as well as
         one drawn anew would, at a tenth of the cost.

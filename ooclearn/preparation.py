@@ -42,19 +42,22 @@ class Preparation:
     finite: bool
     buffers: Buffers
 
-    def whole(self, X: Array, mixed: Array | None, /) -> Array:
-        """Return the rows of a group that were read as one array, the row `r` at ``mixed[r]``."""
+    def whole(self, X: Array, order: Array | None, /) -> Array:
+        """Return the rows of a group that were read as one array: row ``order[j]`` comes as row `j`."""
         if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "fiub":
             n = X.shape[0]
             out = self.room(n, X)
             step = run_of_rows(X.nbytes // max(1, n))
             for start in range(0, n, step):
-                self.tile(X[start : start + step], out, start, mixed)
+                if order is None:
+                    self.tile(X[start : start + step], out, start)
+                else:
+                    self.mixed(X, order[start : start + step], out[start : start + step])
             return out
         mapped = X if self.row_map is None else self.row_map(X)
         if self.finite:
             self._refuse(X, mapped)
-        return mapped if mixed is None else mixed_rows(mapped, mixed)
+        return mapped if order is None else in_order(mapped, order)
 
     def room(self, n: int, X: Array, /) -> Array:
         """Return memory for `n` prepared rows that come from rows like those of `X`."""
@@ -62,41 +65,35 @@ class Preparation:
         dtype = X.dtype if self.row_map is None else self.row_map.dtype(X.dtype)
         return self.buffers.empty((n,) if columns is None else (n, columns), dtype)
 
-    def tile(self, X: Array, room: Array, start: int, mixed: Array | None, /) -> None:
-        """Put the rows of a tile, the first of which is row `start` of the group, where they belong in `room`."""
-        n = X.shape[0]
-        straight = room[start : start + n]
-        if mixed is None:
-            out = straight
-            if self.row_map is None:
-                out[...] = X
-        elif self.row_map is None:
-            out = np.ascontiguousarray(X)
-        else:
-            out = local_buffers().empty(straight.shape, room.dtype)
-        if self.row_map is not None:
-            map_into(self.row_map, X, out)
+    def tile(self, X: Array, room: Array, start: int, /) -> None:
+        """Put what comes of a tile, whose first row is row `start` of the group, in its place in `room`."""
+        out = room[start : start + X.shape[0]]
+        self._map(X, out)
         if self.finite:
             self._refuse(X, out)
-        if mixed is not None:
-            # Rows as single items of many bytes: NumPy then copies each at once, twice as fast.
-            _items(room)[mixed[start : start + n]] = _items(out)
+
+    def mixed(self, X: Array, order: Array, out: Array, /) -> None:
+        """Fill `out` with what comes of row ``order[0]`` of `X`, row ``order[1]``, ..."""
+        if self.row_map is None:
+            _take(X, order, out)
+        else:
+            self._map(_take(X, order), out)
+        if self.finite and not _surely_finite(out):
+            # In the order in which they were read, so that the first bad cell is named.
+            self._refuse(X, X if self.row_map is None else self.row_map(X))
+
+    def _map(self, X: Array, out: Array) -> None:
+        if self.row_map is None:
+            out[...] = X
+        else:
+            map_into(self.row_map, X, out)
 
     def _refuse(self, X: Array, mapped: Array) -> None:
         """Raise for NaN and infinities; the first bad cell, if it can be, of the rows as they were read."""
         if hasattr(mapped, "tocsr"):
             refuse_nonfinite(mapped)
             return
-        xp = namespace(mapped) if hasattr(mapped, "dtype") else None
-        if xp is None or not mapped.shape[0] or mapped.dtype == object:
-            return
-        if not xp.isdtype(mapped.dtype, "real floating"):
-            return
-        # A sum is finite unless a cell is not (or the sum overflows: then the cells are looked at).
-        # As a product it is faster with NumPy; other libraries multiply only what is of one dtype.
-        product = mapped.ndim == 2 and isinstance(mapped, np.ndarray)
-        total = xp.sum(ones(mapped.shape[0], mapped) @ mapped) if product else xp.sum(mapped)
-        if bool(xp.isfinite(total)):
+        if _surely_finite(mapped):
             return
         refuse_nonfinite(X)
         try:
@@ -122,12 +119,12 @@ class Prepare:
 
     def __call__(self, i: int, rows: Rows, /) -> Prepared:
         """Return what comes of group `i`, whose rows were read as one block."""
-        mixed = self.grouped.permutation(i, rows.n)
+        order = self.grouped.permutation(i, rows.n)
         try:
             self._check(rows)
             state = self.join.of(rows) if self.join.statistics else None
-            y, w = (part if part is None or mixed is None else mixed_rows(part, mixed) for part in (rows.y, rows.w))
-            return [Rows(one.whole(rows.X, mixed), y, w) for one in self.preparations], state, None
+            y, w = (part if part is None or order is None else in_order(part, order) for part in (rows.y, rows.w))
+            return [Rows(one.whole(rows.X, order), y, w) for one in self.preparations], state, None
         except DataError as error:
             return [], None, error
 
@@ -135,17 +132,18 @@ class Prepare:
         for check in self.checks:
             check(rows)
 
-    def by_tiles(self, i: int, table: Table, group: Sequence[int], /) -> Prepared | None:
-        """Return what comes of group `i`, read tile by tile; None if its rows must be read as one block.
+    def by_tiles(self, _: int, table: Table, group: Sequence[int], /) -> Prepared | None:
+        """Return what comes of a group, read tile by tile; None if its rows must be read as one block.
 
-        Each tile is mapped and looked through while it is in the processor's cache, and its rows go straight to
-        their places in the mixed block.
+        Each tile is mapped and looked through while it is in the processor's cache. Rows that are mixed are read as
+        one block: to read here and there and write straight on is several times as fast as the other way round.
         """
         X = table.X
+        if self.grouped.order.shuffle:
+            return None
         if X.ndim != 2 or X.dtype.kind not in "fiub" or X.lengths is None or X.backend_name != "numpy":
             return None
         n = sum(X.lengths[k] for k in group)
-        mixed = self.grouped.permutation(i, n)
         y, w = (None if part is None else part.gather(group) for part in (table.y, table.w))
         start = 0
         state = None
@@ -159,38 +157,44 @@ class Prepare:
                     if not rooms:
                         rooms = [one.room(n, tile) for one in self.preparations]
                     for one, room in zip(self.preparations, rooms, strict=True):
-                        one.tile(tile, room, start, mixed)
-                    state = self._seen(state, tile, y, w, start)
-                    start += tile.shape[0]
+                        one.tile(tile, room, start)
+                    stop = start + tile.shape[0]
+                    state = self._seen(state, tile, *(part if part is None else part[start:stop] for part in (y, w)))
+                    start = stop
         except DataError as error:
             return [], None, error if error.source is not None else error.located(first_row=start)
-        if mixed is not None:
-            y, w = (part if part is None else mixed_rows(part, mixed) for part in (y, w))
         return [Rows(room, y, w) for room in rooms], state, None
 
-    def _seen(self, state: Any, tile: Array, y: Array | None, w: Array | None, start: int) -> Any:
+    def _seen(self, state: Any, tile: Array, y: Array | None, w: Array | None) -> Any:
         """Take a tile into the statistics that ride along."""
         if not self.join.statistics:
             return None
-        stop = start + tile.shape[0]
-        of = self.join.of(Rows(tile, None if y is None else y[start:stop], None if w is None else w[start:stop]))
+        of = self.join.of(Rows(tile, y, w))
         return of if state is None else self.join.merge(state, of)
 
 
-def _items(rows: Array) -> Array:
-    """Return C-ordered rows as a vector of items, one a row."""
-    width = rows.nbytes // max(1, rows.shape[0])
-    return rows.reshape(rows.shape[0], -1).view(np.dtype((np.void, width)))[:, 0]
+def _surely_finite(values: Array) -> bool:
+    """Say whether all cells are known to be finite, or need not be looked at; False if each has to be."""
+    xp = namespace(values) if hasattr(values, "dtype") else None
+    if xp is None or not values.shape[0] or values.dtype == object or not xp.isdtype(values.dtype, "real floating"):
+        return True
+    # A sum is finite unless a cell is not (or the sum overflows: then the cells are looked at).
+    # As a product it is faster with NumPy; other libraries multiply only what is of one dtype.
+    product = values.ndim == 2 and isinstance(values, np.ndarray)
+    total = xp.sum(ones(values.shape[0], values) @ values) if product else xp.sum(values)
+    return bool(xp.isfinite(total))
 
 
-def mixed_rows(values: Array, places: Array, /) -> Array:
-    """Return an array whose row ``places[r]`` is row `r` of `values`."""
-    if isinstance(values, np.ndarray) and not values.dtype.hasobject:
-        out = np.empty(values.shape, dtype=values.dtype)
-        out[places] = values
-        return out
-    order = np.empty_like(places)
-    order[places] = np.arange(len(places))
+def _take(X: Array, order: Array, out: Array | None = None) -> Array:
+    """Copy rows of a NumPy array, into memory of a tile unless told where."""
+    if out is None:
+        out = local_buffers().empty((len(order), *X.shape[1:]), X.dtype)
+    # The order is known to lie within; "clip" spares NumPy a copy that it would make to raise without traces.
+    return np.take(X, order, axis=0, out=out, mode="clip")
+
+
+def in_order(values: Array, order: Array, /) -> Array:
+    """Return the rows of an array of any library in an order."""
     if isinstance(values, np.ndarray) or hasattr(values, "tocsr"):
         return values[order]
     return namespace(values).take(values, like(order, values, int_dtype(values)), axis=0)

@@ -48,7 +48,7 @@ class Rival:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, bufsize=1
         )
-        self._stop = threading.Event()
+        self._stop, self._busy = threading.Event(), threading.Event()
         self._sampler = threading.Thread(target=self._sample, daemon=True)
         self.before = 0
 
@@ -100,7 +100,11 @@ class Rival:
             self._process.stdin.flush()
         except BrokenPipeError:
             raise RivalError(self._reason()) from None
-        answer = self._answer()
+        self._busy.set()
+        try:
+            answer = self._answer()
+        finally:
+            self._busy.clear()
         answer["peak"] = self.peak = max(self.peak, self._status("RssAnon") or 0)
         return answer
 
@@ -137,7 +141,11 @@ class Rival:
         return int(found[1]) * 1024 if found else None
 
     def _sample(self) -> None:
-        while not self._stop.wait(0.01):
+        # Only while it works, and not so often that those who wait would slow it down.
+        while not self._stop.wait(0.03):
+            if not self._busy.is_set():
+                self._busy.wait(1.0)
+                continue
             self.peak = max(self.peak, self._status("RssAnon") or 0)
 
 
