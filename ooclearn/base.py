@@ -18,7 +18,7 @@ from ooclearn.backend import backend_of
 from ooclearn.exceptions import BusyError, DataError
 from ooclearn.passes import Fit, Request, Stage, run
 from ooclearn.plan import Plan, planned
-from ooclearn.rowmaps import RowMap, compose
+from ooclearn.rowmaps import Kind, RowMap, compose
 from ooclearn.statistics.protocol import Statistic
 from ooclearn.table import Schema, Table
 from ooclearn.validation import checked_rows, checked_table, is_lazy, is_plain
@@ -120,6 +120,10 @@ class Estimator(BaseEstimator):
     def _row_map(self) -> RowMap | None:
         """Return what ``transform`` does to rows."""
         raise NotImplementedError(f"{type(self).__name__} must define _row_map")  # a subclass's duty, not a path
+
+    def _map_kind(self) -> Kind | None:
+        """Return what kind of map this will be, known before it is fitted; None if statistics cannot be seen through it."""
+        return None
 
     def _table(self, X: Any, y: Any = None, sample_weight: Any = None, *, reset: bool = True) -> Table:
         """Return what was passed to ``fit`` as a table, checked; sets ``n_features_in_`` on `self`."""

@@ -3,15 +3,19 @@
 A fit is a coroutine that yields requests (a :class:`~ooclearn.statistics.Statistic` or a
 :class:`~ooclearn.feeds.Feed`) and is sent their answers. The driver holds one coroutine a stage and goes round:
 
-1. It takes the pending request of each stage. A request that reads X can be answered when every stage above is
-   fitted, through their composed row map; one that reads only the targets can be answered at any time.
-2. It makes one pass that answers all that can be answered; each block is read once, equal requests once.
-3. It sends the answers in stage order, until every coroutine has returned.
+1. It takes the pending request of each stage. One that reads only the targets can be answered at any time. One that
+   reads X is answered through the composed row map of the stages above, if they are fitted. If some are not, it is
+   seen through: each of them says what kind of map it will be, and the statistic says what to ask of the input of
+   such a map instead. If there is nothing to ask, the stage waits: a barrier.
+2. It makes one pass that answers all that can be answered; each block is read once, equal requests once, and one that
+   another contains not at all.
+3. It sends the answers in stage order, carried through the maps that the answers before have fitted, until every
+   coroutine has returned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -23,9 +27,9 @@ from ooclearn.events import Work, record, working
 from ooclearn.exceptions import BlockMemoryError, DataError
 from ooclearn.feeds import Feed, Grouped, blocks_at_a_time, read_ahead
 from ooclearn.preparation import Preparation, Prepare
-from ooclearn.rowmaps import RowMap, compose
+from ooclearn.rowmaps import Affine, Kind, RowMap, compose, kind_of
 from ooclearn.statistics.join import Join, Through, Unweighted
-from ooclearn.statistics.protocol import MergeTree, Statistic, parts_of
+from ooclearn.statistics.protocol import MergeTree, Statistic, after, before, contained, parts_of
 from ooclearn.table import Rows, Table
 
 __all__ = ["Asked", "Fit", "Request", "Stage", "read_ahead", "rounds", "run"]
@@ -50,6 +54,8 @@ class Stage:
         The stage whose rows come in.
     weighted : bool
         Whether the table's sample weights are meant for this stage.
+    kind : Kind or None
+        What kind of map it will be, known before it is fitted; None if statistics cannot be seen through it.
     """
 
     name: str
@@ -57,6 +63,8 @@ class Stage:
     row_map: Callable[[], RowMap | None] = lambda: None
     above: Stage | None = None
     weighted: bool = True
+    kind: Kind | None = None
+    held: tuple[Any, Seen] | None = field(default=None, init=False)
     pending: Request | None = field(default=None, init=False)
     done: bool = field(default=False, init=False)
 
@@ -70,15 +78,37 @@ class Stage:
             stage = stage.above
         return waiting
 
+    def see_through(self) -> Seen | None:
+        """Return how the pending request is seen through the stages above that are not fitted; None if it is not."""
+        last = self.waits_for()
+        seen = Seen((), (self.pending,))
+        stage = self.above
+        while last is not None and (not seen.stages or seen.stages[-1] is not last):
+            assert stage is not None
+            kind = kind_of(stage.row_map()) if stage.done else stage.kind
+            question = before(seen.statistics[-1], kind)
+            if question is None:
+                return None
+            seen = Seen((*seen.stages, stage), (*seen.statistics, question))
+            stage = stage.above
+        return seen
+
     def through(self) -> RowMap | None:
         """Return the composed row map of the stages above; they are fitted."""
-        maps: list[RowMap | None] = []
-        stage = self.above
-        while stage is not None:
-            maps.append(stage.row_map())
-            stage = stage.above
-        maps = [row_map for row_map in maps if row_map is not None]
-        return compose(*reversed(maps)) if maps else None
+        return _map_of(self.above)
+
+    def take(self, answer: Any, seen: Seen) -> None:
+        """Take an answer; it is sent when the stages that it was seen through are fitted."""
+        self.held = (answer, seen)
+
+    def go_on(self) -> bool:
+        """Send the answer that is held, if it can be; say whether it was sent."""
+        if self.held is None or not all(stage.done for stage in self.held[1].stages):
+            return False
+        answer, seen = self.held
+        self.held = None
+        self.send(answer if answer is None else seen.carried(answer))
+        return True
 
     def send(self, answer: Any) -> None:
         """Let the fit go on to its next request, or to its end."""
@@ -88,17 +118,57 @@ class Stage:
             self.pending, self.done = None, True
 
 
+def _map_of(stage: Stage | None) -> RowMap | None:
+    """Return the composed row map of a stage and those above it; they are fitted."""
+    maps: list[RowMap | None] = []
+    while stage is not None:
+        maps.append(stage.row_map())
+        stage = stage.above
+    maps = [row_map for row_map in maps if row_map is not None]
+    return compose(*reversed(maps)) if maps else None
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A request that is seen through stages.
+
+    Attributes
+    ----------
+    stages : tuple of Stage
+        The nearest to who asks first; not fitted, or below one that is not.
+    statistics : tuple of Statistic
+        The request, what is asked of the input of the first stage instead, and so on.
+    """
+
+    stages: tuple[Stage, ...]
+    statistics: tuple[Any, ...]
+
+    def carried(self, state: Any) -> Any:
+        """Return the answer to the request; the stages are fitted now."""
+        for stage, statistic in zip(reversed(self.stages), reversed(self.statistics[:-1]), strict=True):
+            row_map = stage.row_map()
+            state = after(statistic, state, Affine() if row_map is None else row_map)
+        return state
+
+
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A request that the coming pass answers, and the row map it is answered through."""
+    """A request that the coming pass answers."""
 
     stage: Stage
     request: Request
+    seen: Seen
 
     @property
-    def reads_rows(self) -> bool:
-        """Whether X is read for it."""
-        return "X" in parts_of(self.request)
+    def question(self) -> Any:
+        """What is asked of the rows of the table, which the fitted stages above all that is seen through map."""
+        statistic: Any = self.seen.statistics[-1]
+        if not self.stage.weighted:
+            statistic = Unweighted(statistic)
+        if "X" not in parts_of(self.request):
+            return statistic
+        row_map = _map_of(self.seen.stages[-1].above if self.seen.stages else self.stage.above)
+        return statistic if row_map is None else Through(statistic, row_map)
 
 
 def rounds(stages: Sequence[Stage]) -> Generator[list[Asked], list[Any], None]:
@@ -106,17 +176,28 @@ def rounds(stages: Sequence[Stage]) -> Generator[list[Asked], list[Any], None]:
     for stage in stages:
         stage.send(None)
     while not all(stage.done for stage in stages):
-        asked = [
-            Asked(stage, stage.pending)
-            for stage in stages
-            if stage.pending is not None and ("X" not in parts_of(stage.pending) or stage.waits_for() is None)
-        ]
+        asked = list(_answerable(stages))
         feeds = [one.request for one in asked if isinstance(one.request, Feed)]
         # Feeds that want another order than the first get a pass of their own.
         now = [a for a in asked if not isinstance(a.request, Feed) or a.request.order == feeds[0].order]
         answers = yield now
         for one, answer in zip(now, answers, strict=True):
-            one.stage.send(answer)
+            one.stage.take(answer, one.seen)
+        # A stage that is fitted by its answer may let those below it go on.
+        while any(stage.go_on() for stage in stages):
+            continue
+
+
+def _answerable(stages: Sequence[Stage]) -> Iterator[Asked]:
+    """Yield the requests that can be answered now, through maps that are fitted or seen through those that are not."""
+    for stage in stages:
+        request = stage.pending
+        if request is None or stage.held is not None:
+            continue
+        if "X" not in parts_of(request):
+            yield Asked(stage, request, Seen((), (request,)))
+        elif (seen := stage.see_through()) is not None:
+            yield Asked(stage, request, seen)
 
 
 def run(stages: Sequence[Stage], table: Table) -> int:
@@ -153,27 +234,30 @@ def _answered(asked: Sequence[Asked], table: Table, number: int) -> list[Any]:
     feeds = [one for one in asked if isinstance(one.request, Feed)]
     names = ", ".join(dict.fromkeys(_title(one.request) for one in asked))
     work = Work("feed" if feeds else "fold", f"pass {number}: {names}", table.n_rows, table.nbytes, table.n_blocks)
-    questions: dict[str, Statistic[Any]] = {}
-    keys = [None if isinstance(one.request, Feed) else _key(one, questions) for one in asked]
-    join = Join(**questions)
+    questions = [None if isinstance(one.request, Feed) else one.question for one in asked]
+    join = Join(**{f"q{k}": statistic for k, statistic in enumerate(asked_for(questions))})
     states = _fed(feeds, join, table, work) if feeds else table.backend.fold(table, join, work=work)
-    return [None if key is None else states[key] for key in keys]
+    return [None if question is None else _answer(question, join, states) for question in questions]
 
 
-def _key(one: Asked, questions: dict[str, Statistic[Any]]) -> str:
-    """Return the name under which `one` is asked; an equal question is asked once."""
-    statistic: Any = one.request
-    if not one.stage.weighted:
-        statistic = Unweighted(statistic)
-    row_map = one.stage.through() if one.reads_rows else None
-    if row_map is not None:
-        statistic = Through(statistic, row_map)
-    for key, known in questions.items():
-        if known == statistic:
-            return key
-    key = f"q{len(questions)}"
-    questions[key] = statistic
-    return key
+def asked_for(questions: Iterable[Any], /) -> list[Statistic[Any]]:
+    """Return what is to be asked: equal questions once, and those that another contains not at all."""
+    once: list[Statistic[Any]] = []
+    for question in questions:
+        if question is not None and question not in once:
+            once.append(question)
+    return [one for one in once if not any(contained(other, one) for other in once if other is not one)]
+
+
+def _answer(question: Any, join: Join, states: dict[str, Any]) -> Any:
+    for key, statistic in join.statistics.items():
+        if statistic == question:
+            return states[key]
+    for key, statistic in join.statistics.items():
+        taken = contained(statistic, question)
+        if taken is not None:
+            return taken(states[key])
+    raise AssertionError(f"{question!r} was not asked")
 
 
 def _title(request: Request) -> str:

@@ -132,6 +132,8 @@ def _waiting(stages: Sequence[Stage], asked: Sequence[Asked]) -> dict[Stage, str
         above = stage.waits_for()
         if above is not None:
             reasons[stage] = f"{stage.name} gets its rows through {above.name}, which is fitted only then"
+            if stage.pending is not None and not isinstance(stage.pending, Feed):
+                reasons[stage] += f" and through which {_what(stage.pending)} cannot be seen"
         elif stage in answered:
             reasons[stage] = f"{stage.name} asks for it after the answer before"
         elif stage.pending is not None:

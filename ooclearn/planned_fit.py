@@ -142,7 +142,8 @@ class PlannedFit:
         for step, copied in zip(self._steps, working, strict=True):
             schema = replace(table.schema, weighted=step.weight is not None)
             if stages:
-                schema = replace(schema, names=None)
+                known = all(stage.kind in ("same", "diagonal") for stage in stages)
+                schema = replace(schema, names=None, n_columns=schema.n_columns if known else None)
             if not _is_ours(copied):
                 fit: Any = iter(())
             elif plan:
@@ -151,6 +152,7 @@ class PlannedFit:
                 fit = copied._passes(schema)
             above = stages[-1] if stages else None
             stage = Stage(step.name, _generator(fit), above=above, weighted=step.weight is not None)
+            stage.kind = copied._map_kind() if _is_ours(copied) and hasattr(copied, "_map_kind") else None
             stage.row_map = _row_map_of(copied, stage, table, plan=plan)
             stages.append(stage)
         return stages

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,7 +19,10 @@ from ooclearn.backend import backend_of
 from ooclearn.exceptions import DataError, NonFiniteError
 from ooclearn.types import Array
 
-__all__ = ["Affine", "Chain", "Columns", "RowMap", "Rowwise", "compose", "map_into"]
+__all__ = ["Affine", "Chain", "Columns", "Kind", "RowMap", "Rowwise", "compose", "kind_of", "map_into"]
+
+# What is known of a map before it is fitted, as far as statistics can be seen through it.
+Kind = Literal["same", "diagonal", "affine", "columns"]
 
 # Up to this ratio of a centre to the scale of its column, the centre can be moved into the constant term of
 # a linear map at a cost of at most 1e3 roundings (2e-13 of a standard deviation); beyond, it is subtracted first.
@@ -202,7 +205,7 @@ def _as(values: Array | None, neutral: float) -> Array:
     return np.float64(neutral) if values is None else np.asarray(values, dtype=np.float64)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Columns:
     """Keep the columns at these positions, in this order."""
 
@@ -300,6 +303,15 @@ def map_into(row_map: RowMap, block: Array, out: Array, /) -> None:
         row_map.into(block, out)
     else:
         out[...] = row_map(block)
+
+
+def kind_of(row_map: RowMap | None, /) -> Kind | None:
+    """Return the kind of a map; None if statistics cannot be seen through it."""
+    if row_map is None:
+        return "same"
+    if isinstance(row_map, Affine) and not row_map.squeeze:
+        return "diagonal" if row_map.diagonal else "affine"
+    return "columns" if isinstance(row_map, Columns) else None
 
 
 def compose(*maps: RowMap | None) -> RowMap:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ooclearn.base import MergeableTransformer
 from ooclearn.preprocessing.min_max import clipped, nonzero_scale, statistics_dtype
-from ooclearn.rowmaps import Affine, RowMap, compose
+from ooclearn.rowmaps import Affine, Kind, RowMap, compose
 from ooclearn.statistics import Extrema, ExtremaState, Statistic
 from ooclearn.table import Schema
 
@@ -84,6 +84,9 @@ class MaxAbsScaler(MergeableTransformer):
         self.max_abs_ = greatest.astype(dtype)
         self.scale_ = nonzero_scale(greatest, dtype).astype(dtype)
         self.n_samples_seen_ = state.rows
+
+    def _map_kind(self) -> Kind | None:
+        return None if self.clip else "diagonal"
 
     def _row_map(self) -> RowMap:
         scaled = Affine(self.scale_, divide=True)

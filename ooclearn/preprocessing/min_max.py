@@ -9,7 +9,7 @@ import numpy as np
 
 from ooclearn._namespace import namespace
 from ooclearn.base import MergeableTransformer
-from ooclearn.rowmaps import Affine, RowMap, Rowwise, compose
+from ooclearn.rowmaps import Affine, Kind, RowMap, Rowwise, compose
 from ooclearn.statistics import Extrema, ExtremaState, Statistic
 from ooclearn.table import Schema
 from ooclearn.types import Array
@@ -113,6 +113,9 @@ class MinMaxScaler(MergeableTransformer):
         self.scale_ = scale.astype(dtype)
         self.min_ = (low - state.least() * scale).astype(dtype)
         self.n_samples_seen_ = state.rows
+
+    def _map_kind(self) -> Kind | None:
+        return None if self.clip else "diagonal"
 
     def _row_map(self) -> RowMap:
         low, high = self.feature_range

@@ -8,7 +8,7 @@ import numpy as np
 
 from ooclearn.base import MergeableTransformer
 from ooclearn.exceptions import DataError
-from ooclearn.rowmaps import Affine, RowMap
+from ooclearn.rowmaps import Affine, Kind, RowMap
 from ooclearn.statistics import Moments, MomentsState, Statistic
 from ooclearn.table import Schema
 from ooclearn.types import Array
@@ -129,6 +129,9 @@ class StandardScaler(MergeableTransformer):
             constant = self.var_ <= noise * self.var_ + (noise * self.mean_) ** 2
             self.scale_ = np.sqrt(self.var_)
             self.scale_[constant] = 1.0
+
+    def _map_kind(self) -> Kind | None:
+        return "diagonal"
 
     def _row_map(self) -> RowMap | None:
         mean = self.mean_ if self.with_mean else None

@@ -5,6 +5,7 @@ from ooclearn.statistics.extrema import Extrema, ExtremaState
 from ooclearn.statistics.join import Join, Through
 from ooclearn.statistics.moments import Moments, MomentsState
 from ooclearn.statistics.protocol import MergeTree, Statistic, merge_all
+from ooclearn.statistics.scatter import Scatter, ScatterState
 
 __all__ = [
     "Distinct",
@@ -15,6 +16,8 @@ __all__ = [
     "MergeTree",
     "Moments",
     "MomentsState",
+    "Scatter",
+    "ScatterState",
     "Statistic",
     "Through",
     "merge_all",

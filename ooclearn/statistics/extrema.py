@@ -9,6 +9,7 @@ import numpy as np
 
 from ooclearn._namespace import device_of, float_dtype, namespace, widen
 from ooclearn.backend import backend_of
+from ooclearn.rowmaps import Columns, Kind, RowMap
 from ooclearn.statistics.checks import refuse_infinite
 from ooclearn.types import Array
 
@@ -52,6 +53,22 @@ class Extrema:
     """
 
     parts: frozenset[str] = frozenset("X")
+
+    def before(self, kind: Kind, /) -> Extrema | None:
+        """Return what to ask of the input of a map: extrema again; nothing tells them behind a rotation."""
+        return None if kind == "affine" else self
+
+    def after(self, state: ExtremaState, row_map: RowMap, /) -> ExtremaState:
+        """Return the extrema behind a map."""
+        if isinstance(row_map, Columns):
+            at = np.asarray(row_map.positions, dtype=np.int64)
+            return ExtremaState(state.rows, state.low[at], state.high[at])
+        there = state.low <= state.high
+        ends = np.where(there, np.stack([state.low, state.high]), 0.0)
+        ends = row_map(ends)
+        return ExtremaState(
+            state.rows, np.where(there, ends.min(axis=0), np.inf), np.where(there, ends.max(axis=0), -np.inf)
+        )
 
     def of(self, rows: Rows, /) -> ExtremaState:
         """Return the state of one block."""

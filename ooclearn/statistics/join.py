@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ooclearn.rowmaps import RowMap
-from ooclearn.statistics.protocol import Statistic, parts_of
+from ooclearn.rowmaps import Kind, RowMap
+from ooclearn.statistics.protocol import Statistic, after, before, contained, parts_of
 
 if TYPE_CHECKING:
     from ooclearn.table import Rows
@@ -39,6 +40,15 @@ class Join:
         """Return the states of the rows of `a` followed by those of `b`."""
         return {name: statistic.merge(a[name], b[name]) for name, statistic in self.statistics.items()}
 
+    def before(self, kind: Kind, /) -> Join | None:
+        """Return what to ask of the input of a map, for each of the statistics; None if one of them has nothing."""
+        asked = {name: before(statistic, kind) for name, statistic in self.statistics.items()}
+        return None if None in asked.values() else Join(**asked)
+
+    def after(self, state: dict[str, Any], row_map: RowMap, /) -> dict[str, Any]:
+        """Return the states behind a map."""
+        return {name: after(statistic, state[name], row_map) for name, statistic in self.statistics.items()}
+
     def __repr__(self) -> str:
         return f"Join({', '.join(f'{name}={statistic!r}' for name, statistic in self.statistics.items())})"
 
@@ -49,6 +59,11 @@ class Through:
 
     statistic: Statistic[Any]
     row_map: RowMap
+
+    def contains(self, other: Any, /) -> Callable[[Any], Any] | None:
+        """Return how the state of `other` follows, if it is asked through the same map."""
+        same = isinstance(other, Through) and (other.row_map is self.row_map or other.row_map == self.row_map)
+        return contained(self.statistic, other.statistic) if same else None
 
     @property
     def parts(self) -> frozenset[str]:
@@ -69,6 +84,10 @@ class Unweighted:
     """A statistic that leaves the table's sample weights out of account."""
 
     statistic: Statistic[Any]
+
+    def contains(self, other: Any, /) -> Callable[[Any], Any] | None:
+        """Return how the state of `other` follows, if that leaves weights out too."""
+        return contained(self.statistic, other.statistic) if isinstance(other, Unweighted) else None
 
     @property
     def parts(self) -> frozenset[str]:

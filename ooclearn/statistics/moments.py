@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import array_api_extra as xpx
 import numpy as np
@@ -18,13 +18,15 @@ from ooclearn._namespace import (
     run_of,
 )
 from ooclearn.backend import backend_of
+from ooclearn.rowmaps import Affine, Columns, Kind, RowMap
 from ooclearn.statistics.checks import refuse_infinite, refuse_weights
+from ooclearn.statistics.protocol import Statistic
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
     from ooclearn.table import Rows
 
-__all__ = ["Moments", "MomentsState"]
+__all__ = ["Moments", "MomentsState", "affine_mean", "sum_and_rest"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +102,26 @@ class Moments:
 
     parts: frozenset[str] = frozenset("Xw")
 
+    def before(self, kind: Kind, /) -> Statistic[Any]:
+        """Return what to ask of the input of a map: moments again, or the scatter if it is not by column."""
+        from ooclearn.statistics.scatter import Scatter  # it builds on this module
+
+        return Scatter() if kind == "affine" else self
+
+    def after(self, state: Any, row_map: RowMap, /) -> MomentsState:
+        """Return the moments behind a map."""
+        if not isinstance(state, MomentsState):
+            return state.through(row_map).moments()  # type: ignore[no-any-return]  # a ScatterState
+        if isinstance(row_map, Columns):
+            at = np.asarray(row_map.positions, dtype=np.int64)
+            taken = {name: getattr(state, name)[at] for name in ("n", "mean", "rest", "m2")}
+            return replace(state, **taken)
+        mean, rest, factor = affine_mean(state.mean, state.rest, row_map)
+        there = state.n > 0
+        return replace(
+            state, mean=np.where(there, mean, 0.0), rest=np.where(there, rest, 0.0), m2=state.m2 * factor * factor
+        )
+
     def of(self, rows: Rows, /) -> MomentsState:
         """Return the state of one block."""
         x, w = rows.X, rows.w
@@ -130,7 +152,7 @@ class Moments:
             shift, off, m2 = _on_host(shift, *_centred(x, weights, total, shift))
         if not np.isfinite(m2).all():
             return self._with_missing(x, one, total)
-        return MomentsState(n, total, count, *_sum_and_rest(shift, off), m2, _rounding(x))
+        return MomentsState(n, total, count, *sum_and_rest(shift, off), m2, _rounding(x))
 
     def _with_missing(self, x: Array, one: Array, total: float) -> MomentsState:
         xp = namespace(x)
@@ -144,7 +166,7 @@ class Moments:
         shift = (one @ centred) / safe
         m2 = one @ (centred * centred) - shift * shift * count
         count, mean, shift, m2 = _on_host(count, mean, shift, xp.where(m2 > 0, m2, xp.zeros_like(m2)))
-        mean, rest = _sum_and_rest(mean, np.where(count > 0, shift, 0.0))
+        mean, rest = sum_and_rest(mean, np.where(count > 0, shift, 0.0))
         return MomentsState(int(x.shape[0]), total, count, mean, rest, m2, _rounding(x))
 
     def merge(self, a: MomentsState, b: MomentsState, /) -> MomentsState:
@@ -154,10 +176,30 @@ class Moments:
             share = np.where(n > 0, b.n / n, 0.0)
         # A side without values has mean 0, and must not pull.
         delta = np.where((a.n > 0) & (b.n > 0), (b.mean - a.mean) + (b.rest - a.rest), 0.0)
-        mean, rest = _sum_and_rest(a.mean, a.rest + delta * share)
+        mean, rest = sum_and_rest(a.mean, a.rest + delta * share)
         mean, rest = np.where(a.n == 0, b.mean, mean), np.where(a.n == 0, b.rest, rest)
         m2 = a.m2 + b.m2 + delta * delta * (a.n * share)
         return MomentsState(a.rows + b.rows, a.weight + b.weight, n, mean, rest, m2, max(a.rounding, b.rounding))
+
+
+def affine_mean(mean: Array, rest: Array, row_map: RowMap) -> tuple[Array, Array, Array]:
+    """Return the mean behind a diagonal map, as two numbers a column, and the factors of the columns.
+
+    The centre is subtracted before anything else, so that a mean that it takes away leaves no rounding behind.
+    """
+    assert isinstance(row_map, Affine)
+    assert row_map.diagonal
+    center = 0.0 if row_map.center is None else np.asarray(row_map.center, dtype=np.float64)
+    scale = 1.0 if row_map.scale is None else np.asarray(row_map.scale, dtype=np.float64)
+    offset = 0.0 if row_map.offset is None else np.asarray(row_map.offset, dtype=np.float64)
+    factor = 1.0 / scale if row_map.divide else scale
+    shifted, left = sum_and_rest(mean - center, rest)
+    if row_map.divide:
+        shifted, left = shifted / scale, left / scale
+    else:
+        shifted, left = shifted * scale, left * scale
+    total, rounding = sum_and_rest(shifted, offset + np.zeros_like(shifted))
+    return total, rounding + left, np.broadcast_to(factor, mean.shape)
 
 
 # Rows whose mean a tile is centred by. Any shift within some deviations of the mean keeps the digits, and the mean
@@ -192,7 +234,7 @@ def _representable(shift: Array, like: Array) -> Array:
     return shift if like.dtype == shift.dtype else xp.astype(xp.astype(shift, like.dtype), shift.dtype)
 
 
-def _sum_and_rest(a: Array, b: Array) -> tuple[Array, Array]:
+def sum_and_rest(a: Array, b: Array) -> tuple[Array, Array]:
     """Return ``a + b`` rounded, and exactly what rounding has left out (Knuth's two-sum)."""
     total = a + b
     part = total - a

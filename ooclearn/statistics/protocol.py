@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from ooclearn.rowmaps import Kind, RowMap
     from ooclearn.table import Rows
 
-__all__ = ["MergeTree", "Statistic", "merge_all"]
+__all__ = ["MergeTree", "Statistic", "after", "before", "contained", "merge_all", "parts_of"]
 
 S = TypeVar("S")
 
@@ -18,6 +19,11 @@ class Statistic(Protocol[S]):
 
     ``of`` is array-API code; for no rows it returns the identity of ``merge``. ``merge`` is associative within
     a stated bound, and returns a new state. ``parts`` names what is read: of ``"X"``, ``"y"`` and ``"w"``.
+
+    A statistic that can be seen through maps that are not fitted yet has two more: ``before(kind)`` returns the
+    statistic to ask of the map's input instead (None if there is none), and ``after(state, row_map)`` how the
+    answer follows from it: ``after(before(kind).of(X), T) == of(T(X))``. One whose state holds the answer of
+    another has ``contains(other)``, which returns a function that takes it out of the state, or None.
     """
 
     @property
@@ -74,3 +80,24 @@ def parts_of(statistic: Any, /) -> frozenset[str]:
     """Return what a statistic reads; one that does not say reads everything."""
     parts: frozenset[str] = getattr(statistic, "parts", frozenset("Xyw"))
     return parts
+
+
+def before(statistic: Any, kind: Kind | None, /) -> Any:
+    """Return the statistic to ask of the input of a map of that kind, so that `statistic` follows; None if there is none."""
+    if kind == "same" or "X" not in parts_of(statistic):
+        return statistic
+    ask = getattr(statistic, "before", None)
+    return None if ask is None or kind is None else ask(kind)
+
+
+def after(statistic: Any, state: Any, row_map: RowMap | None, /) -> Any:
+    """Return the state of `statistic` behind a map, from that of what was asked of its input."""
+    if row_map is None or "X" not in parts_of(statistic):
+        return state
+    return statistic.after(state, row_map)
+
+
+def contained(statistic: Any, other: Any, /) -> Callable[[Any], Any] | None:
+    """Return how the state of `other` follows from one of `statistic`; None if it does not."""
+    contains = getattr(statistic, "contains", None)
+    return None if contains is None else contains(other)

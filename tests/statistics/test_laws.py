@@ -11,7 +11,17 @@ import ooclearn
 import ooclearn.statistics
 from ooclearn.events import Work
 from ooclearn.rowmaps import Columns, Rowwise
-from ooclearn.statistics import Distinct, Extrema, Join, Moments, MomentsState, Through, merge_all
+from ooclearn.statistics import (
+    Distinct,
+    Extrema,
+    Join,
+    Moments,
+    MomentsState,
+    Scatter,
+    ScatterState,
+    Through,
+    merge_all,
+)
 from ooclearn.table import Rows, Table
 from ooclearn.testing import check_statistic
 from ooclearn.testing.comparing import CELL_ROUNDINGS, assert_close, assert_identical, leaves, sway
@@ -24,7 +34,7 @@ def halved(block):
 
 def rounded(state):
     """Leave out the rest of the mean: it is what rounding has left, so it has no bound of its own."""
-    if isinstance(state, MomentsState):
+    if isinstance(state, (MomentsState, ScatterState)):
         return replace(state, rest=np.zeros_like(state.rest))
     return {name: rounded(part) for name, part in state.items()} if isinstance(state, dict) else state
 
@@ -33,6 +43,8 @@ def rounded(state):
 STATISTICS = {
     "Moments": (Moments(), False),
     "Extrema": (Extrema(), True),
+    "Scatter": (Scatter(), False),
+    "Scatter with targets": (Scatter(target=True), False),
     "Distinct": (Distinct(), False),
     "Join": (Join(moments=Moments(), extrema=Extrema(), classes=Distinct()), False),
     "Through": (Through(Join(moments=Moments(), extrema=Extrema()), Columns((0, 0))), False),

@@ -1,0 +1,146 @@
+"""What estimators that learn a target share: checks of y, methods that are row maps, scores by blocks."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils.validation import check_is_fitted
+
+from ooclearn._namespace import namespace
+from ooclearn.base import Estimator, mapped
+from ooclearn.exceptions import DataError
+from ooclearn.rowmaps import RowMap, Rowwise
+from ooclearn.scoring import score_of
+from ooclearn.storage.arrays import host_dtype
+from ooclearn.table import Table
+from ooclearn.types import Array
+from ooclearn.validation import as_table, checked_rows, split_target
+
+__all__ = ["Classifier", "Predictor", "Regressor"]
+
+
+class Predictor(Estimator):
+    """An estimator that is fitted to rows and targets, and whose methods are row maps over any container.
+
+    A subclass gives ``_requests``, ``_passes`` and ``_method_map(method, n_columns=, dtype=)``. With
+    ``_multi_output`` a two-dimensional y of any number of columns is taken as it is.
+    """
+
+    _multi_output: ClassVar[bool] = False
+    _score_of_blocks: ClassVar[str] = ""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit to rows and their targets.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks of shape (n_samples,) or (n_samples, n_targets)
+            The targets.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight)
+
+    def _table(self, X: Any, y: Any = None, sample_weight: Any = None, *, reset: bool = True) -> Table:
+        X, y = split_target(X, y)
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        table = super()._table(X, y, sample_weight, reset=reset)
+        assert table.y is not None
+        self._check_target(table)
+        if table.y.ndim > 1 and not self._multi_output:
+            table = Table(table.X, table.y.map(Rowwise(_only_column, n_columns=None)), table.w)
+        return table
+
+    def _check_target(self, table: Table) -> None:
+        """Refuse targets by their shape and dtype, before anything is read."""
+        y = table.y
+        assert y is not None
+        if y.ndim > 2 or (y.ndim == 2 and y.n_columns == 0):
+            raise DataError(f"y should be a 1d array or a table of targets, got an array of shape {y.shape} instead.")
+        if y.ndim == 2 and not self._multi_output:
+            if y.n_columns != 1:
+                raise DataError(f"y should be a 1d array, got an array of shape {y.shape} instead.")
+            warnings.warn(
+                "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
+                "(n_samples, ), for example using ravel().",
+                DataConversionWarning,
+                stacklevel=5,
+            )
+
+    def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:
+        raise NotImplementedError(f"{type(self).__name__} must define _method_map")  # a subclass's duty, not a path
+
+    def _row_map(self) -> RowMap | None:
+        return self._method_map("predict", n_columns=self.n_features_in_, dtype=np.dtype(np.float64))
+
+    def _mapped(self, method: str, X: Any) -> Any:
+        check_is_fitted(self)
+        X = checked_rows(self, X, reset=False)
+        return mapped(self._method_map(method, n_columns=X.shape[1], dtype=host_dtype(X)), X)
+
+    def predict(self, X: Any) -> Any:
+        """Predict the targets of rows, by blocks, in parallel.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        Same container as `X`
+            At once for arrays in memory; lazily for Blocks, memory maps and Dask arrays.
+        """
+        return self._mapped("predict", X)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the score of the predictions for `X` in one pass: accuracy of a classifier, R^2 of a regressor.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self)
+        X, y = split_target(X, y)
+        table = as_table(checked_rows(self, X, reset=False), y, sample_weight)
+        return score_of(self, table, self._method_map)
+
+
+class Regressor(RegressorMixin, Predictor):
+    """A predictor of numbers."""
+
+    _score_of_blocks: ClassVar[str] = "r2"
+    score = Predictor.score
+
+    def _check_target(self, table: Table) -> None:
+        super()._check_target(table)
+        assert table.y is not None
+        if table.y.dtype.kind not in "fiub":
+            raise DataError(f"y has dtype {table.y.dtype}; expected numbers", source=table.y.name)
+
+
+class Classifier(ClassifierMixin, Predictor):
+    """A predictor of classes; it sets ``classes_``."""
+
+    _score_of_blocks: ClassVar[str] = "accuracy"
+    score = Predictor.score
+
+
+def _only_column(y: Array) -> Array:
+    return namespace(y).reshape(y, (-1,))
