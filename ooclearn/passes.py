@@ -56,6 +56,8 @@ class Stage:
         Whether the table's sample weights are meant for this stage.
     kind : Kind or None
         What kind of map it will be, known before it is fitted; None if statistics cannot be seen through it.
+    rides : bool
+        Whether it waits for a pass that feeds others, and is answered beside.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Stage:
     above: Stage | None = None
     weighted: bool = True
     kind: Kind | None = None
+    rides: bool = False
     held: tuple[Any, Seen] | None = field(default=None, init=False)
     pending: Request | None = field(default=None, init=False)
     done: bool = field(default=False, init=False)
@@ -180,6 +183,8 @@ def rounds(stages: Sequence[Stage]) -> Generator[list[Asked], list[Any], None]:
         feeds = [one.request for one in asked if isinstance(one.request, Feed)]
         # Feeds that want another order than the first get a pass of their own.
         now = [a for a in asked if not isinstance(a.request, Feed) or a.request.order == feeds[0].order]
+        if not feeds and not all(one.stage.rides for one in now):
+            now = [one for one in now if not one.stage.rides]
         answers = yield now
         for one, answer in zip(now, answers, strict=True):
             one.stage.take(answer, one.seen)

@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Self
+from numbers import Integral
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import sklearn
@@ -15,11 +16,13 @@ from sklearn.base import clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from ooclearn._compat import Interval
 from ooclearn.base import busy, gives_frames, mapped, replace_contents
 from ooclearn.blockwise import Blockwise, rows_for
 from ooclearn.events import Observer, Work, observe
 from ooclearn.exceptions import PerformanceWarning, warn
 from ooclearn.methods import method_map
+from ooclearn.one_pass import OnePassFit
 from ooclearn.plan import Plan
 from ooclearn.planned_fit import AnyRows, PlannedFit, is_absent, is_fixed, is_plannable, params_of_steps
 from ooclearn.rowmaps import RowMap, compose
@@ -72,6 +75,12 @@ class Pipeline(_pipeline.Pipeline):
         Caches fitted transformers. If set, the pipeline is fitted step by step.
     verbose : bool, default=False
         Print each pass and the time it took.
+    passes : {None, 1}, default=None
+        With None, exact: what is fed behind scalers waits for the pass that fits them. With 1, for scalers in front of
+        an :class:`~ooclearn.Incremental` with a linear model, a perceptron, an MLP or k-means: one pass feeds it through
+        a scaling fitted to a sample of the rows (2 %, at most 100,000, read from all over the table) and gathers what
+        the exact fit of the scalers needs; its first layer is then expressed in exactly scaled columns. The scalers end
+        up as exact as ever; the model is trained on columns scaled a little otherwise, so its coefficients differ.
 
     Notes
     -----
@@ -94,6 +103,23 @@ class Pipeline(_pipeline.Pipeline):
     True
     """
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **_pipeline.Pipeline._parameter_constraints,
+        "passes": [None, Interval(Integral, 1, 2, closed="left")],
+    }
+
+    def __init__(
+        self,
+        steps: Any,
+        *,
+        transform_input: Any = None,
+        memory: Any = None,
+        verbose: bool = False,
+        passes: int | None = None,
+    ) -> None:
+        super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
+        self.passes = passes
+
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Fit all steps.
 
@@ -114,7 +140,7 @@ class Pipeline(_pipeline.Pipeline):
         self._validate_params()
         self._validate_steps()
         X, y = split_target(X, y)
-        plan = None if self._unplanned(X) else PlannedFit.of(self, params)
+        plan = self._planned(X, params)
         if plan is None:
             self._fit_by_steps("fit", X, y, params)
             return self
@@ -136,12 +162,21 @@ class Pipeline(_pipeline.Pipeline):
             It prints itself, and shows as HTML in a notebook.
         """
         self._validate_steps()
-        why = self._unplanned(X)
-        plan = None if why else PlannedFit.of(self, params)
+        plan = self._planned(X, params)
         if plan is None:
-            why = why or "its steps have different sample weights"
-            raise ValueError(f"this pipeline is fitted step by step, since {why}; there is no plan to show")
+            raise ValueError(f"this pipeline is fitted step by step, since {self._why(X)}; there is no plan to show")
         return plan.explain(X, y)
+
+    def _planned(self, X: Any, params: dict[str, Any]) -> PlannedFit | None:
+        """Return the fit as a whole; None if it is to be fitted step by step."""
+        one_pass = self.passes is not None
+        plan = None if self._unplanned(X) else (OnePassFit if one_pass else PlannedFit).of(self, params)
+        if plan is None and one_pass:
+            raise ValueError(f"passes=1 is for a pipeline that is planned as a whole; here {self._why(X)}")
+        return plan
+
+    def _why(self, X: Any) -> str:
+        return self._unplanned(X) or "its steps have different sample weights"
 
     def _unplanned(self, X: Any = None) -> str:
         """Return why the fit, to rows `X`, cannot be planned as a whole; nothing if it can."""
@@ -380,7 +415,11 @@ class _Printer(Observer):
 
 
 def make_pipeline(
-    *steps: Any, memory: Any = None, transform_input: Sequence[str] | None = None, verbose: bool = False
+    *steps: Any,
+    memory: Any = None,
+    transform_input: Sequence[str] | None = None,
+    verbose: bool = False,
+    passes: int | None = None,
 ) -> Pipeline:
     """Return a :class:`Pipeline` whose steps are named after their classes.
 
@@ -388,7 +427,7 @@ def make_pipeline(
     ----------
     *steps : estimators
         The steps, in order.
-    memory, transform_input, verbose
+    memory, transform_input, verbose, passes
         As for :class:`Pipeline`.
 
     Returns
@@ -403,4 +442,4 @@ def make_pipeline(
     [('maxabsscaler', MaxAbsScaler())]
     """
     named = _pipeline.make_pipeline(*steps).steps
-    return Pipeline(named, memory=memory, transform_input=transform_input, verbose=verbose)
+    return Pipeline(named, memory=memory, transform_input=transform_input, verbose=verbose, passes=passes)

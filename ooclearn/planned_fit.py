@@ -163,6 +163,10 @@ class PlannedFit:
         table = self._table(working, X, y)
         stages = self._stages(working, table, plan=False)
         run(stages, table)
+        self._commit(working, stages, table)
+
+    def _commit(self, working: list[Any], stages: list[Stage], table: Table) -> None:
+        """Give the steps what their working copies have learned, and the number of columns that came to each."""
         n_columns = table.X.n_columns
         pairs = []
         for step, done, stage in zip(self._steps, working, stages, strict=True):

@@ -122,11 +122,26 @@ class Prepare:
         order = self.grouped.permutation(i, rows.n)
         try:
             self._check(rows)
-            state = self.join.of(rows) if self.join.statistics else None
+            state = self._state(rows)
             y, w = (part if part is None or order is None else in_order(part, order) for part in (rows.y, rows.w))
             return [Rows(one.whole(rows.X, order), y, w) for one in self.preparations], state, None
         except DataError as error:
             return [], None, error
+
+    def _state(self, rows: Rows) -> Any:
+        """Return the state of the statistics that ride along; of tiles, where the rows lie in memory of the host."""
+        if not self.join.statistics or not isinstance(rows.X, np.ndarray) or rows.X.ndim != 2:
+            return self.join.of(rows) if self.join.statistics else None
+        state = None
+        step = run_of_rows(rows.X.nbytes // max(1, rows.n))
+        try:
+            for start in range(0, max(1, rows.n), step):
+                tile = (part if part is None else part[start : start + step] for part in (rows.X, rows.y, rows.w))
+                of = self.join.of(Rows(*tile))
+                state = of if state is None else self.join.merge(state, of)
+        except DataError as error:
+            raise (error if error.source is not None else error.located(first_row=start)) from error.__cause__
+        return state
 
     def _check(self, rows: Rows) -> None:
         for check in self.checks:
