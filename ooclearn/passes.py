@@ -27,7 +27,7 @@ from ooclearn.events import Work, record, working
 from ooclearn.exceptions import BlockMemoryError, DataError
 from ooclearn.feeds import Feed, Grouped, blocks_at_a_time, read_ahead
 from ooclearn.preparation import Preparation, Prepare
-from ooclearn.rowmaps import Affine, Kind, RowMap, compose, kind_of
+from ooclearn.rowmaps import Affine, Kind, RowMap, compose
 from ooclearn.statistics.join import Join, Through, Unweighted
 from ooclearn.statistics.protocol import MergeTree, Statistic, after, before, contained, parts_of
 from ooclearn.table import Rows, Table
@@ -88,8 +88,8 @@ class Stage:
         stage = self.above
         while last is not None and (not seen.stages or seen.stages[-1] is not last):
             assert stage is not None
-            kind = kind_of(stage.row_map()) if stage.done else stage.kind
-            question = before(seen.statistics[-1], kind)
+            # Also of one that has nothing to fit: what it does may depend on the stages above it.
+            question = before(seen.statistics[-1], stage.kind)
             if question is None:
                 return None
             seen = Seen((*seen.stages, stage), (*seen.statistics, question))

@@ -105,3 +105,9 @@ def test_a_rival_that_fails_says_why(tmp_path):
             rival.ask("fly")
     with pytest.raises(RivalError, match="no answer"), Rival("loop", tmp_path, timeout=0.01):
         raise AssertionError("it cannot have started in that time")
+
+
+def test_fusion(tmp_path):
+    text, numbers = bench("fusion", "--rows", "2e4", out=tmp_path)
+    assert "StandardScaler -> PCA(5) -> Ridge" in text
+    assert len(numbers["seconds"]) == 9

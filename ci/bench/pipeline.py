@@ -6,6 +6,7 @@ out.
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,6 +54,7 @@ def _run(folder: Path, given: Any) -> tuple[dict[str, list[float]], dict[str, di
             for name, rival in list(running.items()):
                 try:
                     for step in ("fit", "predict"):
+                        os.sync()  # what others have left to be written to disk would be timed too
                         seconds = rival.ask(step)["seconds"]
                         if repeat:  # the first is for warming up
                             found[name]["timings"].add(step, seconds)
