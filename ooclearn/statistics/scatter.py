@@ -10,7 +10,6 @@ import numpy as np
 
 from ooclearn._namespace import column_sums, float_dtype, minus, namespace, ones, run_of
 from ooclearn.backend import backend_of
-from ooclearn.buffers import local_buffers
 from ooclearn.exceptions import DataError
 from ooclearn.rowmaps import Affine, Columns, Kind, RowMap
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
@@ -211,9 +210,8 @@ class Scatter:
             if total == 0.0:
                 self._refuse(x, y, centred)
                 return ScatterState(n, 0.0, np.zeros(d + t), np.zeros(d + t), np.zeros((d + t, d + t)), t)
-            off = _host(column_sums(centred, w)) / total
-            weighted = centred if w is None else _weighted(centred, w)
-            scatter = _host(xp.matmul(xp.matrix_transpose(weighted), weighted))
+            off = np.concatenate([_host(column_sums(part, w)) for part in centred]) / total
+            scatter = _products(centred if w is None else [_weighted(part, w) for part in centred])
         if not np.isfinite(scatter).all():
             self._refuse(x, y, None)
         scatter = scatter - off[:, None] * off * total
@@ -222,9 +220,9 @@ class Scatter:
         mean, rest = sum_and_rest(shift, off)
         return ScatterState(n, total, mean, rest, scatter, t, float(xp.finfo(wide).eps))
 
-    def _refuse(self, x: Array, y: Array | None, centred: Array | None) -> None:
+    def _refuse(self, x: Array, y: Array | None, centred: list[Array] | None) -> None:
         """Raise for what is not finite; look at the cells only where there is reason to."""
-        if centred is not None and bool(namespace(centred).all(namespace(centred).isfinite(centred))):
+        if centred is not None and all(bool(namespace(one).all(namespace(one).isfinite(one))) for one in centred):
             return
         refuse_nonfinite(x)
         if y is not None:
@@ -250,25 +248,25 @@ def _host(x: Array) -> Array:
     return x if isinstance(x, np.ndarray) else np.asarray(backend_of(x).to_host(x), dtype=np.float64)
 
 
-def _centred(x: Array, y: Array | None, w: Array | None, wide: Any) -> tuple[Array, Array]:
-    """Return ``[X, y]`` minus a row near its mean, and that row on the host."""
+def _centred(x: Array, y: Array | None, w: Array | None, wide: Any) -> tuple[list[Array], Array]:
+    """Return X, and y if it is there, minus a row near its mean, and that row on the host."""
     xp = namespace(x)
-    x = xp.astype(x, wide, copy=False)
-    parts = [x]
+    parts = [xp.astype(x, wide, copy=False)]
     if y is not None:
-        y = xp.astype(y, wide, copy=False)
-        parts.append(xp.reshape(y, (y.shape[0], -1)))
+        parts.append(xp.reshape(xp.astype(y, wide, copy=False), (y.shape[0], -1)))
     shifts = [_shift(part, w) for part in parts]
-    if y is None:
-        centred = minus(x, shifts[0])
-    elif isinstance(x, np.ndarray):
-        d = x.shape[1]
-        centred = local_buffers().empty((x.shape[0], d + parts[1].shape[1]), np.dtype(np.float64))
-        np.subtract(x, shifts[0], out=centred[:, :d])
-        np.subtract(parts[1], shifts[1], out=centred[:, d:])
-    else:
-        centred = xp.concat([part - shift for part, shift in zip(parts, shifts, strict=True)], axis=1)
+    centred = [minus(part, shift) for part, shift in zip(parts, shifts, strict=True)]
     return centred, np.concatenate([_host(shift) for shift in shifts])
+
+
+def _products(parts: list[Array]) -> Array:
+    """Return the products of all columns of the parts, on the host. Those of a part with itself are symmetric: half."""
+    xp = namespace(parts[0])
+    rows = [[_host(xp.matmul(xp.matrix_transpose(a), b)) for b in parts[k:]] for k, a in enumerate(parts)]
+    if len(parts) == 1:
+        return rows[0][0]
+    (xx, xy), (yy,) = rows
+    return np.block([[xx, xy], [xy.T, yy]])
 
 
 def _shift(x: Array, w: Array | None) -> Array:
