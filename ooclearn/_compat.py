@@ -1,6 +1,6 @@
 """The private names of scikit-learn that we use, in one place, each with its reason.
 
-`InvalidParameterError`, `Interval`, `StrOptions`, `HasMethods`
+`InvalidParameterError`, `Interval`, `RealNotInt`, `StrOptions`, `HasMethods`
     scikit-learn validates parameters from ``_parameter_constraints``, and its ``check_param_validation`` demands
     the same of third-party estimators, but these constraint classes have no public home.
 `LinearClassifierMixin`, `LinearModel`, `BaseSGDRegressor`
@@ -16,7 +16,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sklearn.utils._param_validation import HasMethods, Interval, InvalidParameterError, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, InvalidParameterError, RealNotInt, StrOptions
 from sklearn.utils._set_output import _wrap_data_with_container as wrap_in_frame
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Interval",
     "InvalidParameterError",
     "LinearClasses",
+    "RealNotInt",
     "StrOptions",
     "linear_classes",
     "wrap_in_frame",

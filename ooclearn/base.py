@@ -25,6 +25,7 @@ from ooclearn.validation import checked_rows, checked_table, is_lazy, is_plain
 
 __all__ = [
     "Estimator",
+    "Mergeable",
     "MergeableTransformer",
     "RowMapTransformer",
     "busy",
@@ -67,11 +68,21 @@ def _is_fitted_name(name: str) -> bool:
 
 
 def unfitted_copy(estimator: Any, /) -> Any:
-    """Return a shallow copy without what a fit has set: a fit works on it and commits at the end."""
+    """Return a shallow copy without what a fit has set: a fit works on it and commits at the end.
+
+    With ``warm_start``, one of this library finds what the last fit has set in ``_learned``.
+    """
     working = copy.copy(estimator)
+    if isinstance(estimator, Estimator) and getattr(estimator, "warm_start", False):
+        working._learned = {name: value for name, value in vars(estimator).items() if _is_fitted_name(name)}
     for name in [name for name in vars(working) if _is_fitted_name(name)]:
         delattr(working, name)
     return working
+
+
+def _is_learned(estimator: Any, name: str) -> bool:
+    """Say whether a fit sets an attribute; a subclass of scikit-learn's tells which others its parent's does."""
+    return _is_fitted_name(name) or name in getattr(estimator, "_also_learned", ())
 
 
 def commit(estimator: Any, working: Any, /) -> None:
@@ -79,14 +90,20 @@ def commit(estimator: Any, working: Any, /) -> None:
     commit_all([(estimator, working)])
 
 
-def commit_all(pairs: Iterable[tuple[Any, Any]], /) -> None:
-    """Do as :func:`commit` for several estimators and their working copies, for all of them or for none."""
+def commit_all(pairs: Iterable[tuple[Any, Any]], /, *, others: Iterable[tuple[Any, dict[str, Any]]] = ()) -> None:
+    """Do as :func:`commit` for several estimators and their working copies, for all of them or for none.
+
+    In the same step, `others` are given other attributes altogether.
+    """
     estimators = []
     contents = []
     for estimator, working in pairs:
-        kept = {name: value for name, value in vars(estimator).items() if not _is_fitted_name(name)}
+        kept = {name: value for name, value in vars(estimator).items() if not _is_learned(estimator, name)}
         estimators.append(estimator)
-        contents.append(kept | {name: value for name, value in vars(working).items() if _is_fitted_name(name)})
+        contents.append(kept | {name: value for name, value in vars(working).items() if _is_learned(estimator, name)})
+    for one, attributes in others:
+        estimators.append(one)
+        contents.append(attributes)
     replace_contents(estimators, contents)
 
 
@@ -166,11 +183,15 @@ class Estimator(BaseEstimator):
 class RowMapTransformer(OneToOneFeatureMixin, TransformerMixin, Estimator):
     """A transformer that is a row map: ``transform`` takes any container and gives the same kind back."""
 
+    def _transform_map(self) -> RowMap | None:
+        """Return what ``transform`` applies to rows: the row map, and checks of what comes out where there are any."""
+        return self._row_map()
+
     def _inverse_row_map(self) -> RowMap | None:
         return None
 
     def _method_map(self, method: str, *, n_columns: int | None, dtype: Any) -> RowMap:  # noqa: ARG002  (the protocol's)
-        return compose(self._row_map() if method == "transform" else self._inverse_row_map())
+        return compose(self._transform_map() if method == "transform" else self._inverse_row_map())
 
     def transform(self, X: Any) -> Any:
         """Map the rows of `X`.
@@ -189,7 +210,7 @@ class RowMapTransformer(OneToOneFeatureMixin, TransformerMixin, Estimator):
         check_is_fitted(self)
         X = checked_rows(self, X, reset=False)
         framed = gives_frames(self, X)
-        out = mapped(self._row_map(), X)
+        out = mapped(self._transform_map(), X)
         # Data frames are made of host arrays.
         return backend_of(out).to_host(out) if framed else out
 
@@ -215,11 +236,14 @@ def mapped(row_map: RowMap | None, X: Any, /) -> Any:
     return backend_of(X).map(row_map, X)
 
 
-class MergeableTransformer(RowMapTransformer):
-    """A transformer whose fit is one statistic, and so has ``partial_fit`` and ``merge`` for nothing.
+class Mergeable(Estimator):
+    """An estimator whose fit is one statistic, and so has ``partial_fit`` and ``merge`` for nothing.
 
-    A subclass gives ``_statistic`` and ``_set_from(state)``.
+    A subclass gives ``_statistic`` and ``_set_from(state)``, and ``_meet(schema)`` if it has to know more of the table.
     """
+
+    def _meet(self, schema: Schema) -> None:
+        """Look at what is known of a table before it is read."""
 
     def _statistic(self, schema: Schema) -> Statistic[Any]:
         raise NotImplementedError(f"{type(self).__name__} must define _statistic")  # a subclass's duty, not a path
@@ -231,19 +255,25 @@ class MergeableTransformer(RowMapTransformer):
         return [self._statistic(schema)]
 
     def _passes(self, schema: Schema) -> Fit:
+        self._meet(schema)
         self._take((yield self._statistic(schema)), schema.dtype)
 
     def _take(self, state: Any, *dtypes: np.dtype[Any]) -> None:
-        self._dtype_ = np.result_type(*(dtype if dtype.kind == "f" else np.float64 for dtype in dtypes))
-        self._state_ = state
+        self._remember(state, *dtypes)
         self._set_from(state)
 
-    def _grow(self, X: Any, sample_weight: Any = None) -> Self:
+    def _remember(self, state: Any, *dtypes: np.dtype[Any]) -> None:
+        """Keep what the fit can be grown from."""
+        self._dtype_ = np.result_type(*(dtype if dtype.kind == "f" else np.float64 for dtype in dtypes))
+        self._state_ = state
+
+    def _grow(self, X: Any, sample_weight: Any = None, y: Any = None) -> Self:
         with busy(self), ExitStack():
             self._validate_params()
             first = not hasattr(self, "_state_")
             working = unfitted_copy(self) if first else copy.copy(self)
-            table = working._table(X, None, sample_weight, reset=first)
+            table = working._table(X, y, sample_weight, reset=first)
+            working._meet(table.schema)
             statistic = working._statistic(table.schema)
             answer: list[Any] = []
 
@@ -285,12 +315,16 @@ class MergeableTransformer(RowMapTransformer):
             commit(self, working)
         return self
 
+
+class MergeableTransformer(RowMapTransformer, Mergeable):
+    """A transformer whose fit is one statistic; it can be undone."""
+
     def inverse_transform(self, X: Any) -> Any:
         """Undo ``transform``.
 
         Parameters
         ----------
-        X : container of shape (n_samples, n_features)
+        X : container of shape (n_samples, n_features_out)
             Transformed rows. They are not written to.
 
         Returns
@@ -305,7 +339,8 @@ class MergeableTransformer(RowMapTransformer):
 
 
 def _nameless(estimator: Any) -> Any:
-    """Return a copy of `estimator` that expects no names of columns."""
+    """Return a copy of `estimator` that expects what comes out of it, without names of columns."""
     working = copy.copy(estimator)
     vars(working).pop("feature_names_in_", None)
+    working.n_features_in_ = getattr(estimator, "_n_features_out", estimator.n_features_in_)
     return working

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ooclearn.buffers import Buffers
 from ooclearn.config import n_workers
 from ooclearn.events import Work, record, working
 from ooclearn.exceptions import DataError
-from ooclearn.statistics.protocol import MergeTree, Statistic
+from ooclearn.statistics.protocol import MergeTree, Statistic, parts_of
 from ooclearn.table import Rows, Table
 from ooclearn.tiles import run_of_rows
 from ooclearn.workers import one_blas_thread, ordered
@@ -29,9 +30,11 @@ def fold_block(table: Table, statistic: Statistic[Any], i: int, tile: int, /) ->
     """Return the state of block `i`, folded tile by tile; errors say where in the table."""
     state = None
     first = 0
+    asked = "i" in parts_of(statistic) and table.X.lengths is not None
+    begin = sum((table.X.lengths or ())[:i]) if asked else None
     try:
         for rows in table.tiles(i, tile):
-            seen = statistic.of(rows)
+            seen = statistic.of(rows if begin is None else replace(rows, start=begin + first))
             state = seen if state is None else statistic.merge(state, seen)
             first += rows.n
     except DataError as error:

@@ -19,7 +19,7 @@ from ooclearn.rowmaps import Affine, RowMap, Rowwise, compose
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.types import Array
 
-__all__ = ["METHODS", "framed", "method_map", "named"]
+__all__ = ["METHODS", "framed", "labels_at", "method_map", "named"]
 
 METHODS = (
     "predict",
@@ -190,6 +190,12 @@ def _labels(scores: Array, *, classes: Array) -> Array:
     xp = namespace(scores)
     _finite(scores)
     at = xp.astype(scores > 0, xp.int64) if scores.ndim == 1 else xp.argmax(scores, axis=1)
+    return labels_at(at, scores, classes)
+
+
+def labels_at(at: Array, scores: Array, classes: Array, /) -> Array:
+    """Return the labels at these positions, where `scores` are; text, which no other library has, on the host."""
+    xp = namespace(scores)
     if isinstance(at, np.ndarray):
         return classes[at]
     if classes.dtype.kind not in "fiub":

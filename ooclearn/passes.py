@@ -52,6 +52,10 @@ class Stage:
         Returns what the stage does to rows, once it is fitted; None leaves them as they are.
     above : Stage or None
         The stage whose rows come in.
+    carrying : callable or None
+        Returns the row map in the form in which states are carried through it, where that is another.
+    parts : sequence of Stage
+        For a stage that puts the rows of branches side by side, all the stages of these: it is fitted when they are.
     weighted : bool
         Whether the table's sample weights are meant for this stage.
     kind : Kind or None
@@ -64,12 +68,19 @@ class Stage:
     fit: Fit
     row_map: Callable[[], RowMap | None] = lambda: None
     above: Stage | None = None
+    parts: Sequence[Stage] = ()
     weighted: bool = True
     kind: Kind | None = None
     rides: bool = False
+    carrying: Callable[[], RowMap] | None = None
     held: tuple[Any, Seen] | None = field(default=None, init=False)
     pending: Request | None = field(default=None, init=False)
-    done: bool = field(default=False, init=False)
+    ended: bool = field(default=False, init=False)
+
+    @property
+    def done(self) -> bool:
+        """Whether it is fitted."""
+        return self.ended and all(part.done for part in self.parts)
 
     def waits_for(self) -> Stage | None:
         """Return the nearest stage above that is not fitted."""
@@ -118,7 +129,7 @@ class Stage:
         try:
             self.pending = self.fit.send(answer)
         except StopIteration:
-            self.pending, self.done = None, True
+            self.pending, self.ended = None, True
 
 
 def _map_of(stage: Stage | None) -> RowMap | None:
@@ -149,7 +160,7 @@ class Seen:
     def carried(self, state: Any) -> Any:
         """Return the answer to the request; the stages are fitted now."""
         for stage, statistic in zip(reversed(self.stages), reversed(self.statistics[:-1]), strict=True):
-            row_map = stage.row_map()
+            row_map = stage.row_map() if stage.carrying is None else stage.carrying()
             state = after(statistic, state, Affine() if row_map is None else row_map)
         return state
 

@@ -21,15 +21,18 @@ from ooclearn.base import busy, gives_frames, mapped, replace_contents
 from ooclearn.blockwise import Blockwise, rows_for
 from ooclearn.events import Observer, Work, observe
 from ooclearn.exceptions import PerformanceWarning, warn
+from ooclearn.layout import Unplannable
 from ooclearn.methods import method_map
 from ooclearn.one_pass import OnePassFit
 from ooclearn.plan import Plan
-from ooclearn.planned_fit import AnyRows, PlannedFit, is_absent, is_fixed, is_plannable, params_of_steps
+from ooclearn.planned_fit import AnyRows, PlannedFit
 from ooclearn.rowmaps import RowMap, compose
 from ooclearn.scoring import score_of
+from ooclearn.steps import is_absent, is_composed, is_fixed, is_one_map, is_plannable, params_of_steps
+from ooclearn.union import FeatureUnion, make_union
 from ooclearn.validation import as_table, blocks_of, host_array, host_dtype, is_lazy, is_plain, split_target
 
-__all__ = ["Pipeline", "make_pipeline"]
+__all__ = ["FeatureUnion", "Pipeline", "make_pipeline", "make_union"]
 
 
 def _final_has(method: str) -> Any:
@@ -141,7 +144,7 @@ class Pipeline(_pipeline.Pipeline):
         self._validate_steps()
         X, y = split_target(X, y)
         plan = self._planned(X, params)
-        if plan is None:
+        if isinstance(plan, str):
             self._fit_by_steps("fit", X, y, params)
             return self
         with plan.busy(self), self._printing():
@@ -163,20 +166,24 @@ class Pipeline(_pipeline.Pipeline):
         """
         self._validate_steps()
         plan = self._planned(X, params)
-        if plan is None:
-            raise ValueError(f"this pipeline is fitted step by step, since {self._why(X)}; there is no plan to show")
+        if not isinstance(plan, PlannedFit):
+            raise ValueError(  # noqa: TRY004  (the type tells what to do)
+                f"this pipeline is fitted step by step, since {plan}; there is no plan to show"
+            )
         return plan.explain(X, y)
 
-    def _planned(self, X: Any, params: dict[str, Any]) -> PlannedFit | None:
-        """Return the fit as a whole; None if it is to be fitted step by step."""
+    def _planned(self, X: Any, params: dict[str, Any]) -> PlannedFit | str:
+        """Return the fit as a whole; if it is to be fitted step by step, why."""
         one_pass = self.passes is not None
-        plan = None if self._unplanned(X) else (OnePassFit if one_pass else PlannedFit).of(self, params)
-        if plan is None and one_pass:
-            raise ValueError(f"passes=1 is for a pipeline that is planned as a whole; here {self._why(X)}")
-        return plan
-
-    def _why(self, X: Any) -> str:
-        return self._unplanned(X) or "its steps have different sample weights"
+        why = self._unplanned(X)
+        if not why:
+            try:
+                return (OnePassFit if one_pass else PlannedFit).of(self, params, X)
+            except Unplannable as reason:
+                why = str(reason)
+        if one_pass:
+            raise ValueError(f"passes=1 is for a pipeline that is planned as a whole; here {why}")
+        return why
 
     def _unplanned(self, X: Any = None) -> str:
         """Return why the fit, to rows `X`, cannot be planned as a whole; nothing if it can."""
@@ -191,7 +198,7 @@ class Pipeline(_pipeline.Pipeline):
         """Whether steps get data frames from the steps before them, and with them the names of columns."""
         if X is None or not is_plain(X):
             return False
-        if hasattr(X, "columns") and not self._is_one_map():
+        if hasattr(X, "columns") and not self._is_one_map(frames=True):
             return True  # a step of another library may give back the frame that it gets
         return any(hasattr(step, "transform") and gives_frames(step, X) for _, step in self.steps[:-1])
 
@@ -227,7 +234,7 @@ class Pipeline(_pipeline.Pipeline):
         for name, step in self.steps:
             if is_absent(step):
                 continue
-            if not is_plannable(step):
+            if not is_plannable(step) and not is_composed(step):
                 if is_lazy(X):
                     warn(_read_whole(name, step), PerformanceWarning)
                 X, y = host_array(X), None if y is None else host_array(y)
@@ -359,12 +366,9 @@ class Pipeline(_pipeline.Pipeline):
         """Whether the steps are composed into one row map; data in memory go to foreign steps as they are."""
         return not is_plain(X) or (self._is_one_map() and not self._hands_on_frames(X))
 
-    def _is_one_map(self) -> bool:
-        """Whether all steps are of this library."""
-        steps = [step for _, step in self.steps if not is_absent(step)]
-        return all(
-            step._is_one_map() if isinstance(step, Pipeline) else hasattr(type(step), "_method_map") for step in steps
-        )
+    def _is_one_map(self, *, frames: bool = False) -> bool:
+        """Whether all steps are of this library; for data frames, whether they take these as one array."""
+        return all(is_one_map(step, frames=frames) for _, step in self.steps if not is_absent(step))
 
     def _map_of_steps(
         self, steps: Sequence[tuple[str, Any]], method: str, n_columns: int | None, dtype: np.dtype[Any]

@@ -10,11 +10,41 @@ from typing import Any
 from ooclearn.config import n_workers
 from ooclearn.feeds import Feed, Grouped
 from ooclearn.passes import Asked, Stage, feed_memory, rounds
+from ooclearn.statistics.join import Join
 from ooclearn.statistics.protocol import parts_of
-from ooclearn.table import Table
+from ooclearn.table import Rows, Table
 from ooclearn.tiles import TILE_BYTES
 
-__all__ = ["PassPlan", "Plan", "planned"]
+__all__ = ["PassPlan", "Plan", "Repeated", "planned"]
+
+
+@dataclass(frozen=True, eq=False)
+class Repeated:
+    """Stands in a plan for passes of which only a fit finds out how many it needs; no fit yields it.
+
+    Parameters
+    ----------
+    request : Statistic
+        What each of them asks for.
+    at_most : int
+        How many there are at most.
+    """
+
+    request: Any
+    at_most: int
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """What is read."""
+        return parts_of(self.request)
+
+    def of(self, rows: Rows, /) -> Any:
+        """Return the state of one block, of one of the passes."""
+        return self.request.of(rows)
+
+    def merge(self, a: Any, b: Any, /) -> Any:
+        """Return the state of the rows of `a` followed by those of `b`."""
+        return self.request.merge(a, b)
 
 
 @dataclass(frozen=True)
@@ -35,6 +65,8 @@ class PassPlan:
         Bytes that blocks and their temporary copies take at a time, an upper bound.
     reason : str
         Why the pass before could not answer this; empty for the first.
+    at_most : int
+        How often this is read at most: more than once where a fit goes on until it converges.
     """
 
     answers: tuple[tuple[str, str], ...]
@@ -43,6 +75,7 @@ class PassPlan:
     n_blocks: int
     memory: int
     reason: str = ""
+    at_most: int = 1
 
 
 @dataclass(frozen=True)
@@ -62,7 +95,12 @@ class Plan:
 
     @property
     def n_passes(self) -> int:
-        """How often the rows X are read."""
+        """How often the rows X are read; the most, where a fit goes on until it converges."""
+        return sum(one.at_most for one in self.passes if "X" in one.parts)
+
+    @property
+    def n_certain(self) -> int:
+        """How often they are read at least."""
         return sum("X" in one.parts for one in self.passes)
 
     @property
@@ -77,7 +115,7 @@ class Plan:
             size = "size unknown" if one.n_bytes is None else f"{one.n_bytes / 1e9:.3g} GB"
             out.append(
                 (
-                    str(number),
+                    str(number) if one.at_most == 1 else f"{number}, and up to {one.at_most - 1:,} more",
                     "; ".join(f"{stage}: {what}" for stage, what in one.answers),
                     f"{one.parts}: {size}, {one.n_blocks:,} blocks",
                     f"<= {one.memory / 2**20:,.0f} MiB",
@@ -87,7 +125,7 @@ class Plan:
         return out
 
     def __str__(self) -> str:
-        count = f"{self.n_passes} reading{'s' if self.n_passes != 1 else ''} of {self.source}"
+        count = f"{self._count()} of {self.source}"
         lines = [count]
         for number, answers, reads, memory, reason in self.rows():
             lines.append(f"  pass {number}  {answers}")
@@ -98,6 +136,11 @@ class Plan:
 
     __repr__ = __str__
 
+    def _count(self) -> str:
+        if self.n_certain < self.n_passes:
+            return f"{self.n_certain} to {self.n_passes:,} readings"
+        return f"{self.n_passes} reading{'s' if self.n_passes != 1 else ''}"
+
     def _repr_html_(self) -> str:
         heads = ("pass", "answers", "reads", "memory for blocks", "its own pass, since")
         head = "".join(f"<th>{text}</th>" for text in heads)
@@ -105,7 +148,7 @@ class Plan:
             "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>"
             for row in self.rows()
         )
-        caption = f"{self.n_passes} reading(s) of {escape(self.source)}"
+        caption = f"{self._count()} of {escape(self.source)}"
         return f"<table><caption>{caption}</caption><tr>{head}</tr>{body}</table>"
 
 
@@ -131,14 +174,20 @@ def _waiting(stages: Sequence[Stage], asked: Sequence[Asked]) -> dict[Stage, str
     for stage in stages:
         above = stage.waits_for()
         if above is not None:
-            reasons[stage] = f"{stage.name} gets its rows through {above.name}, which is fitted only then"
-            if stage.pending is not None and not isinstance(stage.pending, Feed):
+            reasons[stage] = f"{stage.name} gets its rows through {_unfitted(above)}, which is fitted only then"
+            if stage.pending is not None and stage not in answered and not isinstance(stage.pending, Feed):
                 reasons[stage] += f" and through which {_what(stage.pending)} cannot be seen"
         elif stage in answered:
             reasons[stage] = f"{stage.name} asks for it after the answer before"
         elif stage.pending is not None:
             reasons[stage] = f"{stage.name} wants the rows in another order"
     return reasons
+
+
+def _unfitted(stage: Stage) -> str:
+    """Name a stage that is not fitted; of one that puts branches side by side, those of its stages that are not."""
+    inside = [part.name for part in stage.parts if not part.done and not part.parts]
+    return f"{stage.name} (there {', '.join(inside)})" if inside else stage.name
 
 
 def _planned(asked: Sequence[Asked], table: Table, waiting: dict[Stage, str]) -> PassPlan:
@@ -159,6 +208,7 @@ def _planned(asked: Sequence[Asked], table: Table, waiting: dict[Stage, str]) ->
         n_blocks,
         memory,
         "; ".join(dict.fromkeys(waiting[one.stage] for one in asked if one.stage in waiting)),
+        max((one.request.at_most for one in asked if isinstance(one.request, Repeated)), default=1),
     )
 
 
@@ -172,4 +222,8 @@ def _fold_memory(table: Table) -> int:
 
 
 def _what(request: Any) -> str:
+    if isinstance(request, Repeated):
+        return f"{_what(request.request)} until it converges"
+    if isinstance(request, Join):
+        return ", ".join(dict.fromkeys(map(_what, request.statistics.values())))
     return request.title if isinstance(request, Feed) else type(request).__name__

@@ -1,183 +1,211 @@
-"""The fit of a pipeline as a whole: working copies of its steps, chained into stages of one run."""
+"""The fit of composed estimators as a whole: working copies of their steps, put together into stages of one run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import sklearn
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.metadata_routing import process_routing
 
 from ooclearn.base import busy, commit_all, unfitted_copy
-from ooclearn.blockwise import rows_for, tags_of
+from ooclearn.beside import as_affine, beside
+from ooclearn.blockwise import rows_for
+from ooclearn.layout import Layout, Unplannable
 from ooclearn.methods import method_map
 from ooclearn.passes import Stage, run
 from ooclearn.plan import Plan, planned
-from ooclearn.rowmaps import RowMap
+from ooclearn.rowmaps import RowMap, compose
+from ooclearn.steps import Flat, Step, is_ours, weighting
 from ooclearn.table import Table
+from ooclearn.types import Array
 from ooclearn.validation import as_table, split_target
 
-__all__ = ["AnyRows", "PlannedFit", "is_absent", "is_fixed", "is_plannable", "params_of_steps"]
+__all__ = ["AnyRows", "PlannedFit"]
 
 
 class AnyRows(BaseEstimator):
     """Stands for a step where that does not know how many columns it was fitted with."""
 
 
-def is_absent(step: Any, /) -> bool:
-    """Say whether a step does nothing."""
-    return step is None or (isinstance(step, str) and step == "passthrough")
-
-
-def is_fixed(step: Any, /) -> bool:
-    """Say whether a step of another library has nothing to fit, or is fitted for good."""
-    if isinstance(step, FrozenEstimator):
-        return True
-    return hasattr(step, "transform") and hasattr(step, "__sklearn_tags__") and not tags_of(step).requires_fit
-
-
-def is_plannable(step: Any, /) -> bool:
-    """Say whether it is known beforehand what the fit of a step reads."""
-    if _is_pipeline(step):
-        return not step._unplanned()
-    return is_absent(step) or _is_ours(step) or is_fixed(step)
-
-
-def _is_ours(step: Any) -> bool:
-    # Of the class: a FrozenEstimator lends the attributes of what is inside, and is not to be fitted.
-    return hasattr(type(step), "_passes")
-
-
-def _is_pipeline(step: Any) -> bool:
-    return hasattr(type(step), "_unplanned")
-
-
-def params_of_steps(pipeline: Any, params: dict[str, Any], /) -> dict[str, dict[str, Any]]:
-    """Return what the ``fit`` of each step gets of the parameters of the pipeline's ``fit``."""
-    names = [name for name, step in pipeline.steps if not is_absent(step)]
-    if sklearn.get_config()["enable_metadata_routing"]:
-        routed = process_routing(pipeline, "fit", **params)
-        # A transformer that has `fit_transform` is asked for what that wants.
-        return {name: {**routed[name].get("fit_transform", {}), **routed[name].get("fit", {})} for name in names}
-    out: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for key, value in params.items():
-        step, _, name = key.partition("__")
-        if not name or step not in out:
-            raise ValueError(
-                f"Pipeline.fit does not accept the {key} parameter. You can pass parameters to specific steps of your "
-                f"pipeline using the stepname__parameter format, e.g. `{pipeline.steps[-1][0]}__sample_weight`"
-            )
-        out[step][name] = value
-    return out
-
-
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """A step of the pipeline, or of a pipeline inside it, and what its ``fit`` gets."""
-
-    name: str
-    estimator: Any
-    params: dict[str, Any]
-    weight: Any
-
-
-def _flat(pipeline: Any, params: dict[str, Any], prefix: str = "") -> Iterator[_Step]:
-    """Yield the steps that are there, those of pipelines inside as if they were the pipeline's own."""
-    given = params_of_steps(pipeline, params)
-    for name, step in pipeline.steps:
-        if _is_pipeline(step):
-            yield from _flat(step, given[name], f"{prefix}{name}__")
-        elif not is_absent(step):
-            weight = given[name].pop("sample_weight", None)
-            yield _Step(prefix + name, step, given[name], weight)
-
-
 class PlannedFit:
-    """The fit of a pipeline whose steps say beforehand what they read."""
+    """The fit of one or more estimators whose steps say beforehand what they read, over one table."""
 
-    def __init__(self, steps: list[_Step]) -> None:
+    def __init__(self, steps: list[Step]) -> None:
         self._steps = steps
 
     @classmethod
-    def of(cls, pipeline: Any, params: dict[str, Any]) -> PlannedFit | None:
-        """Return the fit of a pipeline; None if its steps want different sample weights."""
-        steps = list(_flat(pipeline, params))
-        given = [step.weight for step in steps if step.weight is not None]
-        return cls(steps) if all(weight is given[0] for weight in given) else None
+    def of(cls, estimator: Any, params: dict[str, Any], X: Any) -> PlannedFit:
+        """Return the fit of an estimator; raise :class:`Unplannable` if it cannot be planned as a whole."""
+        return cls.of_all([(estimator, params, "")], X)
 
-    def busy(self, pipeline: Any) -> Any:
-        """Refuse that another thread fits the pipeline or a step of it meanwhile."""
-        return busy(pipeline, *(step.estimator for step in self._steps))
+    @classmethod
+    def of_all(cls, given: Sequence[tuple[Any, dict[str, Any], str]], X: Any) -> PlannedFit:
+        """Return the fit of several estimators, each with what its ``fit`` gets and the beginning of its steps' names."""
+        layout = Layout.of(X)
+        flat = Flat([], None, layout)
+        for estimator, params, name in given:
+            flat.last, flat.layout = None, layout
+            flat.add(estimator, params, name)
+        plan = cls(flat.steps)
+        if not all(weight is plan.weights[0] for weight in plan.weights):
+            raise Unplannable("its steps have different sample weights")
+        return plan
+
+    @property
+    def estimators(self) -> list[Any]:
+        """What the steps are, as given."""
+        return [step.estimator for step in self._steps if step.estimator is not None]
+
+    @property
+    def weights(self) -> list[Any]:
+        """The sample weights of the steps, where they have any; all of them are the same."""
+        return [step.weight for step in self._steps if step.weight is not None]
+
+    def busy(self, *estimators: Any) -> Any:
+        """Refuse that another thread fits the estimators or a step of them meanwhile."""
+        return busy(*estimators, *self.estimators)
 
     def _working(self) -> list[Any]:
-        working = []
-        for step in self._steps:
-            if _is_ours(step.estimator):
-                step.estimator._validate_params()
-                working.append(unfitted_copy(step.estimator))
-                working[-1]._take_params(step.params)
-                continue
-            if step.params or step.weight is not None:
-                raise TypeError(f"step {step.name!r} is not fitted and takes no parameters of fit")
-            frozen = isinstance(step.estimator, FrozenEstimator)
-            working.append(step.estimator if frozen else unfitted_copy(step.estimator))
-        return working
+        return [self._working_copy(step) for step in self._steps]
+
+    def _working_copy(self, step: Step) -> Any:
+        if step.joint is not None:
+            return step.joint.working
+        if step.selection is not None:
+            return None
+        if is_ours(step.estimator):
+            step.estimator._validate_params()
+            working = unfitted_copy(step.estimator)
+            working._take_params(step.params)
+            return working
+        if step.params or step.weight is not None:
+            raise TypeError(f"step {step.name!r} is not fitted and takes no parameters of fit")
+        frozen = isinstance(step.estimator, FrozenEstimator)
+        return step.estimator if frozen else unfitted_copy(step.estimator)
 
     def _table(self, working: list[Any], X: Any, y: Any) -> Table:
         weight = next((step.weight for step in self._steps if step.weight is not None), None)
-        if working and _is_ours(working[0]):
+        roots = [step for step in self._steps if step.above is None]
+        if len(roots) == 1 and is_ours(working[0]):
             table: Table = working[0]._table(X, y, weight)
-            return table
-        X, y = split_target(X, y)
-        first = working[0] if working else AnyRows()
-        # A step that has nothing to fit learns here how many columns there are, and their names.
-        known = first if is_fixed(first) and not isinstance(first, FrozenEstimator) else AnyRows()
-        return as_table(rows_for(first, X, known=known, reset=True), y, weight)
+        else:
+            X, y = split_target(X, y)
+            known = AnyRows()
+            first = working[0] if working and working[0] is not None else known
+            rows = rows_for(first, X, known=known, reset=True)
+            table = as_table(rows, y, weight, names=getattr(known, "feature_names_in_", None))
+        for one in working:
+            if hasattr(one, "_with_target"):
+                table = one._with_target(table)
+        return table
 
     def _stages(self, working: list[Any], table: Table, *, plan: bool) -> list[Stage]:
-        stages: list[Stage] = []
+        made: dict[Step, Stage] = {}
         for step, copied in zip(self._steps, working, strict=True):
-            schema = replace(table.schema, weighted=step.weight is not None)
-            if stages:
-                known = all(stage.kind in ("same", "diagonal") for stage in stages)
-                schema = replace(schema, names=None, n_columns=schema.n_columns if known else None)
-            if not _is_ours(copied):
-                fit: Any = iter(())
-            elif plan:
-                fit = iter(list(copied._requests(schema)))
-            else:
-                fit = copied._passes(schema)
-            above = stages[-1] if stages else None
-            stage = Stage(step.name, _generator(fit), above=above, weighted=step.weight is not None)
-            stage.kind = copied._map_kind() if _is_ours(copied) and hasattr(copied, "_map_kind") else None
-            stage.row_map = _row_map_of(copied, stage, table, plan=plan)
-            stages.append(stage)
-        return stages
+            above = None if step.above is None else made[step.above]
+            fit: Any = iter(())
+            if is_ours(copied):
+                schema = replace(table.schema, weighted=step.weight is not None)
+                if step.above is not None:
+                    schema = replace(schema, names=step.layout.names, n_columns=step.layout.n_columns)
+                fit = iter(list(copied._requests(schema))) if plan else copied._passes(schema)
+            stage = Stage(step.name, _generator(fit), above=above, weighted=step.weight is not None, kind=step.kind)
+            if step.joint is not None:
+                stage.parts = [made[one] for one in step.joint.steps]
+            if not plan:
+                self._set_row_map(stage, step, copied, made, table)
+            made[step] = stage
+        return list(made.values())
+
+    def _set_row_map(self, stage: Stage, step: Step, copied: Any, made: dict[Step, Stage], table: Table) -> None:
+        """Give a stage what it does to rows, to be asked for once it and those above are fitted."""
+
+        def incoming() -> tuple[int | None, np.dtype[Any]]:
+            above = stage.through()
+            n_columns, dtype = table.X.n_columns, table.X.dtype
+            return (n_columns, dtype) if above is None else (above.columns(n_columns), above.dtype(dtype))
+
+        def foreign() -> RowMap:
+            n_columns, dtype = incoming()
+            return method_map(copied, "transform", n_columns=n_columns, dtype=dtype)
+
+        def joined() -> RowMap | None:
+            assert step.joint is not None
+            n_columns = incoming()[0]
+            maps = []
+            for branch, path, columns in zip(step.joint.branches, step.joint.paths, step.joint.local, strict=True):
+                parts = [columns, *(made[one].row_map() for one in path)]
+                whole = compose(*parts) if any(part is not None for part in parts) else None
+                width = n_columns if whole is None else whole.columns(n_columns)
+                weight = weighting(branch.weight, width)
+                maps.append(whole if weight is None else compose(whole, weight))
+            sparse = step.joint.working._keeps_sparse(maps, lambda: _first_rows(stage, table))
+            return beside(maps, n_columns=n_columns, sparse=sparse)
+
+        def carrying() -> RowMap:
+            n_columns = incoming()[0]
+            assert n_columns is not None
+            return as_affine(joined(), n_columns)
+
+        if step.joint is not None:
+            stage.row_map = joined
+            stage.carrying = carrying if step.kind == "mixed" else None
+        elif step.selection is not None:
+            stage.row_map = lambda: step.selection
+        else:
+            stage.row_map = copied._row_map if is_ours(copied) else foreign
 
     def run(self, X: Any, y: Any) -> None:
         """Fit working copies of the steps, and commit them when all are fitted."""
+        commit_all(self.fitted(X, y))
+
+    def fitted(self, X: Any, y: Any) -> list[tuple[Any, Any]]:
+        """Return the steps and their working copies, fitted."""
         working = self._working()
         table = self._table(working, X, y)
         stages = self._stages(working, table, plan=False)
         run(stages, table)
-        self._commit(working, stages, table)
+        return self._learned(working, stages, table)
 
     def _commit(self, working: list[Any], stages: list[Stage], table: Table) -> None:
-        """Give the steps what their working copies have learned, and the number of columns that came to each."""
-        n_columns = table.X.n_columns
+        """Give the steps what their working copies have learned."""
+        commit_all(self._learned(working, stages, table))
+
+    def _learned(self, working: list[Any], stages: list[Stage], table: Table) -> list[tuple[Any, Any]]:
+        """Return the steps and their working copies, which are told of the columns that came to each."""
         pairs = []
-        for step, done, stage in zip(self._steps, working, stages, strict=True):
-            if done is not step.estimator:
-                if n_columns is not None:
-                    done.n_features_in_ = n_columns
-                pairs.append((step.estimator, done))
-            if stage is not stages[-1]:
-                row_map = stage.row_map()
-                n_columns = n_columns if row_map is None else row_map.columns(n_columns)
-        commit_all(pairs)
+        stage_of = dict(zip(self._steps, stages, strict=True))
+
+        def width(above: Step | None) -> int | None:
+            return _width(None if above is None else stage_of[above], table)
+
+        for step, done in zip(self._steps, working, strict=True):
+            if done is None or done is step.estimator:
+                continue
+            if step.joint is None:
+                _learn_columns(done, width(step.above), step.layout.names)
+            else:
+                joint = step.joint
+                incoming = width(step.above)
+                widths = []
+                for path, columns in zip(joint.paths, joint.local, strict=True):
+                    n_columns = incoming if columns is None else len(columns.positions)
+                    for one in path:
+                        row_map = stage_of[one].row_map()
+                        n_columns = n_columns if row_map is None else row_map.columns(n_columns)
+                    widths.append(n_columns)
+                if step.kind is None:
+                    stage_of[step].row_map()  # which finds out whether results are sparse
+                done._take_branches(joint.branches, widths)
+                if not isinstance(getattr(type(done), "n_features_in_", None), property):
+                    _learn_columns(done, width(joint.above), joint.layout.names)
+            if hasattr(done, "_take_rows"):
+                done._take_rows(table.X, stage_of[step].through())
+            pairs.append((step.estimator, done))
+        return pairs
 
     def explain(self, X: Any, y: Any) -> Plan:
         """Return the passes that ``run`` would make."""
@@ -186,23 +214,38 @@ class PlannedFit:
         return planned(self._stages(working, table, plan=True), table)
 
 
+def _learn_columns(done: Any, n_columns: int | None, names: Array | None) -> None:
+    """Set the number of columns that an estimator was fitted to, and their names if they have any."""
+    if n_columns is not None:
+        done.n_features_in_ = n_columns
+    if names is not None and all(isinstance(name, str) for name in names):
+        done.feature_names_in_ = np.asarray(names, dtype=object)
+
+
+def _first_rows(stage: Stage, table: Table) -> Array:
+    """Return the first block of the rows that come to a stage; those above it are fitted."""
+    lengths = table.X.lengths
+    first = next((i for i in range(table.n_blocks) if lengths is None or lengths[i]), 0)
+    try:
+        rows = table.X.gather([first])
+    finally:
+        table.release()
+    above = stage.through()
+    return rows if above is None else above(rows)
+
+
+def _width(stage: Stage | None, table: Table) -> int | None:
+    """Return how many columns come out of a stage; all are fitted."""
+    maps: list[RowMap | None] = []
+    while stage is not None:
+        maps.append(stage.row_map())
+        stage = stage.above
+    n_columns = table.X.n_columns
+    for row_map in reversed(maps):
+        n_columns = n_columns if row_map is None else row_map.columns(n_columns)
+    return n_columns
+
+
 def _generator(requests: Any) -> Any:
     """Return `requests` as a generator, which a driver can send answers to."""
     return requests if hasattr(requests, "send") else (request for request in requests)
-
-
-def _row_map_of(step: Any, stage: Stage, table: Table, *, plan: bool) -> Any:
-    """Return the function that gives a stage's row map once it is fitted."""
-    if plan:
-        return lambda: None
-    if _is_ours(step):
-        return step._row_map
-
-    def foreign() -> RowMap:
-        above = stage.through()
-        n_columns, dtype = table.X.n_columns, table.X.dtype
-        if above is not None:
-            n_columns, dtype = above.columns(n_columns), above.dtype(dtype)
-        return method_map(step, "transform", n_columns=n_columns, dtype=dtype)
-
-    return foreign

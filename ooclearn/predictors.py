@@ -18,7 +18,7 @@ from ooclearn.scoring import score_of
 from ooclearn.storage.arrays import host_dtype
 from ooclearn.table import Table
 from ooclearn.types import Array
-from ooclearn.validation import as_table, checked_rows, split_target
+from ooclearn.validation import as_table, checked_rows, is_plain, split_target
 
 __all__ = ["Classifier", "Predictor", "Regressor"]
 
@@ -53,9 +53,16 @@ class Predictor(Estimator):
 
     def _table(self, X: Any, y: Any = None, sample_weight: Any = None, *, reset: bool = True) -> Table:
         X, y = split_target(X, y)
+        self._require_target(y)
+        return self._with_target(super()._table(X, y, sample_weight, reset=reset))
+
+    def _require_target(self, y: Any) -> None:
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
-        table = super()._table(X, y, sample_weight, reset=reset)
+
+    def _with_target(self, table: Table) -> Table:
+        """Return the table with targets as this estimator takes them; refuse those that it does not."""
+        self._require_target(table.y)
         assert table.y is not None
         self._check_target(table)
         if table.y.ndim > 1 and not self._multi_output:
@@ -128,6 +135,10 @@ class Regressor(RegressorMixin, Predictor):
     _score_of_blocks: ClassVar[str] = "r2"
     score = Predictor.score
 
+    def _table(self, X: Any, y: Any = None, sample_weight: Any = None, *, reset: bool = True) -> Table:
+        X, y = split_target(X, y)
+        return super()._table(X, _numbers(y), sample_weight, reset=reset)
+
     def _check_target(self, table: Table) -> None:
         super()._check_target(table)
         assert table.y is not None
@@ -144,3 +155,13 @@ class Classifier(ClassifierMixin, Predictor):
 
 def _only_column(y: Array) -> Array:
     return namespace(y).reshape(y, (-1,))
+
+
+def _numbers(y: Any) -> Any:
+    """Return targets in an array or series of objects as numbers, if they are."""
+    if getattr(getattr(y, "dtype", None), "kind", None) != "O" or not is_plain(y):
+        return y
+    try:
+        return np.asarray(y).astype(np.float64)
+    except (TypeError, ValueError):
+        raise DataError("y has dtype object, and not all that is in it are numbers; expected numbers") from None

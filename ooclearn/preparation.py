@@ -136,7 +136,8 @@ class Prepare:
         step = run_of_rows(rows.X.nbytes // max(1, rows.n))
         try:
             for start in range(0, max(1, rows.n), step):
-                tile = (part if part is None else part[start : start + step] for part in (rows.X, rows.y, rows.w))
+                stop = start + step
+                tile: list[Any] = [part if part is None else part[start:stop] for part in (rows.X, rows.y, rows.w)]
                 of = self.join.of(Rows(*tile))
                 state = of if state is None else self.join.merge(state, of)
         except DataError as error:

@@ -8,8 +8,8 @@ looked into: two affine maps in a row are one affine map.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -22,7 +22,8 @@ from ooclearn.types import Array
 __all__ = ["Affine", "Chain", "Columns", "Kind", "RowMap", "Rowwise", "compose", "kind_of", "map_into"]
 
 # What is known of a map before it is fitted, as far as statistics can be seen through it.
-Kind = Literal["same", "diagonal", "affine", "columns"]
+# "mixed" is affine, but not as a whole: some columns come out of a matrix, others of themselves alone.
+Kind = Literal["same", "diagonal", "affine", "columns", "mixed"]
 
 # Up to this ratio of a centre to the scale of its column, the centre can be moved into the constant term of
 # a linear map at a cost of at most 1e3 roundings (2e-13 of a standard deviation); beyond, it is subtracted first.
@@ -165,9 +166,18 @@ class Affine:
             return None
         return 1.0 / self.scale if self.divide else self.scale
 
-    def then(self, after: Affine) -> Affine | None:
+    def taken(self, positions: Sequence[int], /) -> Affine:
+        """Return what the map of each column by itself does to the columns at these positions."""
+        at = np.asarray(positions, dtype=np.int64)
+
+        def of(values: Array | None) -> Array | None:
+            return values if values is None or np.size(values) == 1 else np.asarray(values)[at]
+
+        return replace(self, scale=of(self.scale), center=of(self.center), offset=of(self.offset))
+
+    def then(self, after: RowMap, /) -> Affine | None:
         """Return this map followed by `after` as one map, or None where that would lose digits."""
-        if not self.diagonal or self.squeeze:
+        if not self.diagonal or self.squeeze or not isinstance(after, Affine):
             return None
         d = _as(self.factor(), 1.0)
         shift = _as(self.offset, 0.0) - _as(after.center, 0.0)
@@ -210,6 +220,14 @@ class Columns:
     """Keep the columns at these positions, in this order."""
 
     positions: tuple[int, ...]
+
+    def then(self, after: RowMap, /) -> RowMap | None:
+        """Return this selection followed by `after` as one map; None if there is none."""
+        if isinstance(after, Columns):
+            return Columns(tuple(self.positions[at] for at in after.positions))
+        behind = getattr(after, "behind", None)
+        merged: RowMap | None = None if behind is None else behind(self)
+        return merged
 
     def __call__(self, block: Array, /) -> Array:
         xp = namespace(block)
@@ -315,7 +333,7 @@ def kind_of(row_map: RowMap | None, /) -> Kind | None:
 
 
 def compose(*maps: RowMap | None) -> RowMap:
-    """Return the maps, applied from left to right, as one; neighbouring affine maps collapse.
+    """Return the maps, applied from left to right, as one; neighbouring affine maps and selections collapse.
 
     Examples
     --------
@@ -333,9 +351,21 @@ def compose(*maps: RowMap | None) -> RowMap:
         if row_map is None:
             continue
         for one in row_map.maps if isinstance(row_map, Chain) else (row_map,):
-            merged = flat[-1].then(one) if flat and isinstance(flat[-1], Affine) and isinstance(one, Affine) else None
-            if merged is None:
-                flat.append(one)
-            else:
-                flat[-1] = merged
+            _append(flat, one)
     return flat[0] if len(flat) == 1 else Chain(tuple(flat))
+
+
+def _append(flat: list[RowMap], one: RowMap) -> None:
+    """Put a map behind others, as one with the last of them if it can be."""
+    last = flat[-1] if flat else None
+    if isinstance(one, Columns) and isinstance(last, Affine) and last.diagonal and not last.squeeze:
+        # What is not kept need not be mapped.
+        flat.pop()
+        _append(flat, one)
+        _append(flat, last.taken(one.positions))
+        return
+    merged = last.then(one) if isinstance(last, (Affine, Columns)) else None
+    if merged is None:
+        flat.append(one)
+    else:
+        flat[-1] = merged

@@ -28,7 +28,7 @@ from ooclearn.validation import host_array
 if TYPE_CHECKING:
     from ooclearn.table import Rows
 
-__all__ = ["Accuracy", "BlockScores", "Residuals", "score_of", "scored_by"]
+__all__ = ["Accuracy", "BlockScores", "Residuals", "SampleScores", "score_of", "scored_by"]
 
 
 def _host(x: Array) -> Array:
@@ -127,6 +127,24 @@ class Residuals:
 
 
 @dataclass(frozen=True)
+class SampleScores:
+    """Number of rows, and the sum of a score of each (PCA: its log-likelihood)."""
+
+    score_samples: RowMap
+    parts: frozenset[str] = frozenset("X")
+
+    def of(self, rows: Rows, /) -> tuple[int, float]:
+        """Return the number and the sum of one block."""
+        if not rows.n:
+            return 0, 0.0
+        return rows.n, float(np.sum(_host(self.score_samples(rows.X)), dtype=np.float64))
+
+    def merge(self, a: tuple[int, float], b: tuple[int, float], /) -> tuple[int, float]:
+        """Return the sums of `a` and `b`."""
+        return a[0] + b[0], a[1] + b[1]
+
+
+@dataclass(frozen=True)
 class BlockScores:
     """Sum over blocks of an estimator's own ``score``, which is a sum over rows (k-means: minus the inertia)."""
 
@@ -196,7 +214,7 @@ def score_of(fitted: Any, table: Table, method_map: Callable[..., RowMap]) -> fl
     table : Table
         The rows.
     method_map : callable
-        Takes ``"predict"`` and the keywords `n_columns` and `dtype`; returns the row map.
+        Takes ``"predict"`` or ``"score_samples"`` and the keywords `n_columns` and `dtype`; returns the row map.
     """
     cls = type(_scored(fitted))
     own = getattr(cls, "score", None)
@@ -207,6 +225,9 @@ def score_of(fitted: Any, table: Table, method_map: Callable[..., RowMap]) -> fl
             raise ValueError(f"{cls.__name__}.score requires y to be passed, but the target y is None.")
         return method_map("predict", n_columns=table.X.n_columns, dtype=table.X.dtype)
 
+    own_statistic = getattr(_scored(fitted), "_score_statistic", None)
+    if own_statistic is not None:
+        return float(table.backend.fold(table, own_statistic(predict()), work=work).score())
     # Estimators of this library say what their own, which ends here, is.
     kind = getattr(cls, "_score_of_blocks", "")
     if own is ClassifierMixin.score or kind == "accuracy" or _scores_all_targets(own):
@@ -219,12 +240,18 @@ def score_of(fitted: Any, table: Table, method_map: Callable[..., RowMap]) -> fl
             return float("nan")
         state: ResidualsState = table.backend.fold(table, Residuals(predict()), work=work)
         return state.r2()
-    if _is_sum(own):
-        return float(table.backend.fold(table, BlockScores(fitted), work=work))
-    # Any other score may be more than a sum over rows, so it gets the rows at once, within the memory limit.
-    extra = {} if table.w is None else {"sample_weight": table.w.to_numpy()}
-    target = () if table.y is None else (table.y.to_numpy(),)
-    return float(fitted.score(named(_whole(table.X), fitted), *target, **extra))
+    if kind == "mean":
+        of_rows = method_map("score_samples", n_columns=table.X.n_columns, dtype=table.X.dtype)
+        n, total = table.backend.fold(table.only(frozenset("X")), SampleScores(of_rows), work=work)
+        score = total / n
+    elif kind == "sum" or _is_sum(own):
+        score = table.backend.fold(table, BlockScores(fitted), work=work)
+    else:
+        # Any other score may be more than a sum over rows, so it gets the rows at once, within the memory limit.
+        extra = {} if table.w is None else {"sample_weight": table.w.to_numpy()}
+        target = () if table.y is None else (table.y.to_numpy(),)
+        score = fitted.score(named(_whole(table.X), fitted), *target, **extra)
+    return float(score)
 
 
 def _scored(fitted: Any) -> Any:

@@ -10,7 +10,7 @@ import array_api_compat
 import numpy as np
 
 from ooclearn._namespace import int_dtype, like, namespace
-from ooclearn.backend import Backend
+from ooclearn.backend import Backend, backend_of
 from ooclearn.blocks import Blocks, Buffered
 from ooclearn.exceptions import DataError
 from ooclearn.rowmaps import RowMap
@@ -26,6 +26,7 @@ class Rows:
     X: Array
     y: Array | None = None
     w: Array | None = None
+    start: int | None = None  # the number of the first row in the table, where a statistic has asked for it
 
     @property
     def n(self) -> int:
@@ -203,12 +204,14 @@ def _made(X: Blocks, y: Blocks | None, w: Blocks | None) -> Table:
 
 
 def _beside(X: Array, y: Array | None, w: Array | None) -> Rows:
-    """Put rows together; numbers of another library follow X, labels stay on the host."""
+    """Put rows together; numbers follow X to its library and device, labels stay on the host."""
     n = X.shape[0]
     for role, part in (("y", y), ("sample_weight", w)):
         if part is not None and part.shape[0] != n:
             raise DataError(f"X has {n} rows and {role} has {part.shape[0]} in the same block")
-    if isinstance(X, np.ndarray) or not array_api_compat.is_array_api_obj(X):
+    if isinstance(X, np.ndarray):
+        return Rows(X, _on_host(y), _on_host(w))
+    if not array_api_compat.is_array_api_obj(X):
         return Rows(X, y, w)
 
     def follow(part: Array | None) -> Array | None:
@@ -219,3 +222,10 @@ def _beside(X: Array, y: Array | None, w: Array | None) -> Rows:
         return like(part, X, namespace(X).bool if part.dtype.kind == "b" else int_dtype(X))
 
     return Rows(X, follow(y), follow(w))
+
+
+def _on_host(part: Array | None) -> Array | None:
+    """Return numbers of another library as a host array; what else there is, as it is."""
+    if part is None or isinstance(part, np.ndarray) or not array_api_compat.is_array_api_obj(part):
+        return part
+    return backend_of(part).to_host(part)

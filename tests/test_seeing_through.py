@@ -73,21 +73,27 @@ def test_one_reading_as_promised(listed):
     assert source.passes == plan.n_passes == 1
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e2, 1e4, 1e6])
+def learned(step, like):
+    """Return the fitted attributes that are numbers, named as those of `like`."""
+    names = [name for name in vars(like) if name.endswith("_") and not name.startswith("_")]
+    return {
+        name: np.asarray(getattr(step, name), dtype=float)
+        for name in names
+        if getattr(like, name) is not None and not isinstance(getattr(like, name), str)
+    }
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e2, 1e4])
 def test_as_fitted_step_by_step(listed, offset):
-    """Within rtol 1e-10 of scikit-learn's staged fit, whose own digits are fewer the farther the columns lie from 0."""
     make, classes = listed
     X, y = table(offset, classes=classes)
     ours = ooclearn.pipeline.make_pipeline(*make(ooclearn)).fit(ooclearn.scan(X).recut([700, 1, 1299]), y)
     theirs = sklearn.pipeline.make_pipeline(*make(sklearn)).fit(X, y)
     for step, expected in zip(ours, theirs, strict=True):
-        for name, value in vars(expected).items():
-            if name.endswith("_") and not name.startswith("_"):
-                if isinstance(value, str) or value is None:
-                    continue
-                got = np.asarray(getattr(step, name), dtype=float)
-                # A column of mean 0 after scaling has no digits of its own; its scale is 1.
-                np.testing.assert_allclose(got, value, rtol=1e-10, atol=1e-10, err_msg=f"{type(step).__name__}.{name}")
+        for name, value in learned(expected, expected).items():
+            # A column of mean 0 after scaling has no digits of its own; its scale is 1.
+            got = learned(step, expected)[name]
+            np.testing.assert_allclose(got, value, rtol=1e-10, atol=1e-10, err_msg=f"{type(step).__name__}.{name}")
     np.testing.assert_array_equal(ours.predict(X).shape, theirs.predict(X).shape)
 
 
@@ -106,23 +112,24 @@ def test_predictions_on_every_backend(listed, backend):
         np.testing.assert_allclose(got, expected, atol=1e-9 if backend.has("float64") else 1e-3)
 
 
-def test_closer_to_the_truth_than_stage_by_stage_far_from_zero():
-    """At mean/std 1e8, against the same algebra in extended precision."""
-    X, y = table(1e8, classes=False)
+@pytest.mark.parametrize("offset", [1e6, 1e8])
+def test_closer_to_the_truth_than_stage_by_stage_far_from_zero(listed, offset):
+    """scikit-learn loses digits to the offset at the first stage; the truth is its last steps on exactly scaled rows."""
+    make, classes = listed
+    if isinstance(make(ooclearn)[0], ooclearn.preprocessing.MinMaxScaler):
+        pytest.skip("extrema are exact in either library")
+    X, y = table(offset, classes=classes)
     wide = X.astype(np.longdouble)
-    mean = wide.mean(axis=0)
-    deviation = np.sqrt(((wide - mean) ** 2).mean(axis=0))
-    Z = (wide - mean) / deviation
-    target = y.astype(np.longdouble) - y.astype(np.longdouble).mean()
-    gram, moment = Z.T @ Z + np.eye(X.shape[1]), Z.T @ target
-    truth = np.linalg.solve(gram.astype(float), moment.astype(float))
-    for _ in range(5):  # refined with residuals in extended precision
-        truth = truth + np.linalg.solve(gram.astype(float), (moment - gram @ truth).astype(float))
-    ours = ooclearn.pipeline.make_pipeline(ooclearn.preprocessing.StandardScaler(), ooclearn.linear_model.Ridge())
-    theirs = sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), sklearn.linear_model.Ridge())
-    error, other = (np.abs(pipe.fit(X, y)[-1].coef_ - truth).max() for pipe in (ours, theirs))
-    assert error <= max(other, 1e-13)
-    assert error < 1e-7
+    Z = ((wide - wide.mean(axis=0)) / wide.std(axis=0)).astype(float)
+    ours = ooclearn.pipeline.make_pipeline(*make(ooclearn)).fit(X, y)
+    theirs = sklearn.pipeline.make_pipeline(*make(sklearn)).fit(X, y)
+    first = [isinstance(step, sklearn.preprocessing.StandardScaler) for step in theirs].index(True) + 1
+    truth = sklearn.pipeline.make_pipeline(*make(sklearn)[first:]).fit(Z, y)
+    for step, other, exact in zip(ours[first:], theirs[first:], truth, strict=True):
+        for name, value in learned(exact, exact).items():
+            error, its = (np.abs(learned(one, exact)[name] - value).max() for one in (step, other))
+            room = 1e-12 * max(1.0, np.abs(value).max())
+            assert error <= max(its, room), f"{type(step).__name__}.{name}: {error:.1e}, scikit-learn {its:.1e}"
 
 
 class TestBarriers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from ooclearn.events import Work, record
 from ooclearn.exceptions import DataError
 from ooclearn.folding import tile_rows
 from ooclearn.rowmaps import RowMap
-from ooclearn.statistics.protocol import Statistic, merge_all
+from ooclearn.statistics.protocol import Statistic, merge_all, parts_of
 from ooclearn.storage.arrays import host_dtype
 from ooclearn.table import Rows, Table, TargetTable
 from ooclearn.types import Array
@@ -267,9 +267,12 @@ class Folding:
     def _folded(self, table: Table, i: int) -> Any:
         state = None
         first = 0
+        lead = next(promise for promise in self.promises if promise is not None)
+        asked = "i" in parts_of(self.statistic) and lead.cuts is not None
+        begin = lead.cuts[i][0] if asked and lead.cuts is not None else None
         try:
             for rows in table.tiles(0, tile_rows(table)):
-                seen = self.statistic.of(rows)
+                seen = self.statistic.of(rows if begin is None else replace(rows, start=begin + first))
                 state = seen if state is None else self.statistic.merge(state, seen)
                 first += rows.n
         except DataError as error:

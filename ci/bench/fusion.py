@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,15 @@ def _fusion(folder: Path, given: Any) -> None:
         ours = ooclearn.pipeline.make_pipeline(*steps(ooclearn))
         theirs = sklearn.pipeline.make_pipeline(*steps(sklearn))
         passes[name] = ours.explain(source, target).n_passes
-        calls[f"{name}, ooclearn"] = lambda pipe=ours: pipe.fit(source, target)
-        calls[f"{name}, scikit-learn"] = lambda pipe=theirs: pipe.fit(X, y)
+        calls[f"{name}, ooclearn"] = partial(ours.fit, source, target)
+        calls[f"{name}, scikit-learn"] = partial(theirs.fit, X, y)
     way = fastest_read(folder / "X.npy")
     calls["read"] = lambda: read_seconds(folder / "X.npy", *way)
     timings = interleaved(calls, given.repeats, settle=3)
     rows = []
     for name in PIPELINES:
-        ours, theirs = timings[f"{name}, ooclearn"], timings[f"{name}, scikit-learn"]
-        cells = [f"{ours:.2f}", f"{theirs:.2f}", f"{theirs / ours:.1f} x", f"{ours / timings['read']:.2f} x"]
+        one, other = timings[f"{name}, ooclearn"], timings[f"{name}, scikit-learn"]
+        cells = [f"{one:.2f}", f"{other:.2f}", f"{other / one:.1f} x", f"{one / timings['read']:.2f} x"]
         rows.append([name, passes[name], *cells])
     heads = ["", "readings", "ooclearn, s", "scikit-learn, s", "faster by", "time, of reading once"]
     title = f"Fewer passes: {given.rows:,} x 20 float64, {X.nbytes / 1e9:.2f} GB, warm; {n_workers()} workers"

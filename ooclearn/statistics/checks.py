@@ -11,7 +11,14 @@ from ooclearn.backend import backend_of
 from ooclearn.exceptions import DataError, NonFiniteError
 from ooclearn.types import Array
 
-__all__ = ["missing_labels", "refuse_infinite", "refuse_missing_labels", "refuse_nonfinite", "refuse_weights"]
+__all__ = [
+    "missing_labels",
+    "refuse_infinite",
+    "refuse_missing_labels",
+    "refuse_negative",
+    "refuse_nonfinite",
+    "refuse_weights",
+]
 
 _INFINITE = "infinity or a value too large for its dtype"
 
@@ -46,6 +53,25 @@ def refuse_nonfinite(block: Array, /, *, role: str = "X") -> None:
     if bool(xp.any(nan)):
         _refuse(nan, "NaN", role)
     _refuse(xp.isinf(block), _INFINITE, role)
+
+
+def refuse_negative(block: Array, /) -> None:
+    """Raise if a block holds a negative number, with the first row and column and how many there are."""
+    negative: Any = block < 0
+    if hasattr(negative, "tocsr"):
+        places = np.stack(negative.tocsr().nonzero(), axis=1)
+    else:
+        negative = backend_of(negative).to_host(negative)
+        places = np.argwhere(negative)
+    if len(places):
+        row, column = (int(place) for place in places[0])
+        raise DataError(
+            f"Negative values in data passed as X: {len(places):,} among the {negative.shape[0]:,} rows that were looked "
+            "at together; expected counts, 0 or more. This is the first",
+            rows=(row, row + 1),
+            column=column,
+            part="X",
+        )
 
 
 def _refuse_nonfinite_entries(rows: Any, role: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ooclearn.rowmaps import Kind, RowMap
+from ooclearn.rowmaps import Columns, Kind, RowMap
 from ooclearn.statistics.protocol import Statistic, after, before, contained, parts_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ class Join:
         """Return the states of the rows of `a` followed by those of `b`."""
         return {name: statistic.merge(a[name], b[name]) for name, statistic in self.statistics.items()}
 
+    def contains(self, other: Any, /) -> Callable[[dict[str, Any]], Any] | None:
+        """Return how the state of `other` follows, if it is one of these or one of them contains it."""
+        for name, statistic in self.statistics.items():
+            taken = _itself if statistic == other else contained(statistic, other)
+            if taken is not None:
+                return partial(_taken, name=name, taken=taken)
+        return None
+
     def before(self, kind: Kind, /) -> Join | None:
         """Return what to ask of the input of a map, for each of the statistics; None if one of them has nothing."""
         asked = {name: before(statistic, kind) for name, statistic in self.statistics.items()}
@@ -51,6 +60,14 @@ class Join:
 
     def __repr__(self) -> str:
         return f"Join({', '.join(f'{name}={statistic!r}' for name, statistic in self.statistics.items())})"
+
+
+def _itself(state: Any) -> Any:
+    return state
+
+
+def _taken(states: dict[str, Any], *, name: str, taken: Callable[[Any], Any]) -> Any:
+    return taken(states[name])
 
 
 @dataclass(frozen=True)
@@ -65,6 +82,20 @@ class Through:
         same = isinstance(other, Through) and (other.row_map is self.row_map or other.row_map == self.row_map)
         return contained(self.statistic, other.statistic) if same else None
 
+    def within(self, other: Any, /) -> Callable[[Any], Any] | None:
+        """Return how the state follows from one of `other`, if some of the columns are meant that `other` looks at."""
+        if not isinstance(self.row_map, Columns):
+            return None
+        columns = self.row_map
+        if isinstance(other, Through):
+            if not isinstance(other.row_map, Columns) or not set(columns.positions) <= set(other.row_map.positions):
+                return None
+            columns = Columns(tuple(other.row_map.positions.index(at) for at in columns.positions))
+            other = other.statistic
+        question = before(self.statistic, "columns")
+        taken = _itself if question == other else None if question is None else contained(other, question)
+        return None if taken is None else lambda state: after(self.statistic, taken(state), columns)
+
     @property
     def parts(self) -> frozenset[str]:
         """What is read."""
@@ -72,7 +103,7 @@ class Through:
 
     def of(self, rows: Rows, /) -> Any:
         """Return the state of one block."""
-        return self.statistic.of(type(rows)(self.row_map(rows.X), rows.y, rows.w))
+        return self.statistic.of(type(rows)(self.row_map(rows.X), rows.y, rows.w, rows.start))
 
     def merge(self, a: Any, b: Any, /) -> Any:
         """Return the state of the rows of `a` followed by those of `b`."""
@@ -89,6 +120,15 @@ class Unweighted:
         """Return how the state of `other` follows, if that leaves weights out too."""
         return contained(self.statistic, other.statistic) if isinstance(other, Unweighted) else None
 
+    def before(self, kind: Kind, /) -> Unweighted | None:
+        """Return what to ask of the input of a map."""
+        asked = before(self.statistic, kind)
+        return None if asked is None else Unweighted(asked)
+
+    def after(self, state: Any, row_map: RowMap, /) -> Any:
+        """Return the state behind a map."""
+        return after(self.statistic, state, row_map)
+
     @property
     def parts(self) -> frozenset[str]:
         """What is read."""
@@ -96,7 +136,7 @@ class Unweighted:
 
     def of(self, rows: Rows, /) -> Any:
         """Return the state of one block."""
-        return self.statistic.of(type(rows)(rows.X, rows.y))
+        return self.statistic.of(type(rows)(rows.X, rows.y, None, rows.start))
 
     def merge(self, a: Any, b: Any, /) -> Any:
         """Return the state of the rows of `a` followed by those of `b`."""

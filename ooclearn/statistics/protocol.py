@@ -18,7 +18,8 @@ class Statistic(Protocol[S]):
     """Two pure functions.
 
     ``of`` is array-API code; for no rows it returns the identity of ``merge``. ``merge`` is associative within
-    a stated bound, and returns a new state. ``parts`` names what is read: of ``"X"``, ``"y"`` and ``"w"``.
+    a stated bound, and returns a new state. ``parts`` names what is read: of ``"X"``, ``"y"`` and ``"w"``. With ``"i"``
+    among them, ``rows.start`` is the number of the first row, where it is known without reading.
 
     A statistic that can be seen through maps that are not fitted yet has two more: ``before(kind)`` returns the
     statistic to ask of the map's input instead (None if there is none), and ``after(state, row_map)`` how the
@@ -87,7 +88,14 @@ def before(statistic: Any, kind: Kind | None, /) -> Any:
     if kind == "same" or "X" not in parts_of(statistic):
         return statistic
     ask = getattr(statistic, "before", None)
-    return None if ask is None or kind is None else ask(kind)
+    if ask is None or kind is None:
+        return None
+    if kind == "mixed" and not hasattr(statistic, "statistics"):
+        # The scatter of all columns refuses missing values, which columns beside a matrix may well have: only what
+        # looks at products of columns anyway is asked so.
+        question = ask("affine")
+        return question if question == statistic else None
+    return ask(kind)
 
 
 def after(statistic: Any, state: Any, row_map: RowMap | None, /) -> Any:
@@ -100,4 +108,6 @@ def after(statistic: Any, state: Any, row_map: RowMap | None, /) -> Any:
 def contained(statistic: Any, other: Any, /) -> Callable[[Any], Any] | None:
     """Return how the state of `other` follows from one of `statistic`; None if it does not."""
     contains = getattr(statistic, "contains", None)
-    return None if contains is None else contains(other)
+    taken: Callable[[Any], Any] | None = None if contains is None else contains(other)
+    within = getattr(other, "within", None)
+    return within(statistic) if taken is None and within is not None else taken

@@ -13,6 +13,7 @@ from ooclearn.backend import backend_of
 from ooclearn.exceptions import DataError
 from ooclearn.rowmaps import Affine, Columns, Kind, RowMap
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
+from ooclearn.statistics.cross import CrossScatter, CrossScatterState
 from ooclearn.statistics.moments import Moments, MomentsState, affine_mean, sum_and_rest
 from ooclearn.types import Array
 
@@ -104,35 +105,15 @@ class ScatterState:
 
     def through(self, row_map: RowMap, /) -> ScatterState:
         """Return the state of the rows that come out of a map of the columns of X."""
-        d = self.n_columns
+        mean, rest, how = mapped(self, row_map)
         if isinstance(row_map, Columns):
-            at = np.concatenate([np.asarray(row_map.positions, dtype=np.int64), np.arange(d, len(self.mean))])
-            return replace(self, mean=self.mean[at], rest=self.rest[at], scatter=self.scatter[np.ix_(at, at)])
-        assert isinstance(row_map, Affine)
-        if row_map.diagonal:
-            mean, rest, factor = affine_mean(self.mean[:d], self.rest[:d], row_map)
-            factors = np.concatenate([factor, np.ones(self.n_targets)])
-            scatter = self.scatter * factors[:, None] * factors
+            scatter = self.scatter[np.ix_(how, how)]
+        elif how.ndim == 1:
+            scatter = self.scatter * how[:, None] * how
         else:
-            assert row_map.scale is not None
-            matrix = np.asarray(row_map.scale, dtype=np.float64)
-            center = 0.0 if row_map.center is None else row_map.center
-            shifted, left = sum_and_rest(self.mean[:d] - center, self.rest[:d])
-            mean, rest = sum_and_rest(shifted @ matrix, left @ matrix)
-            if row_map.offset is not None:
-                mean, more = sum_and_rest(mean, row_map.offset + np.zeros_like(mean))
-                rest = rest + more
-            whole = np.zeros((len(self.mean), matrix.shape[1] + self.n_targets))
-            whole[:d, : matrix.shape[1]] = matrix
-            whole[d:, matrix.shape[1] :] = np.eye(self.n_targets)
-            scatter = whole.T @ self.scatter @ whole
+            scatter = how.T @ self.scatter @ how
             scatter = (scatter + scatter.T) / 2
-        return replace(
-            self,
-            mean=np.concatenate([mean, self.mean[d:]]),
-            rest=np.concatenate([rest, self.rest[d:]]),
-            scatter=scatter,
-        )
+        return replace(self, mean=mean, rest=rest, scatter=scatter)
 
     def __repr__(self) -> str:
         return f"Scatter: rows={self.rows:_} | columns={self.n_columns} | targets={self.n_targets}"
@@ -184,9 +165,11 @@ class Scatter:
         return state.through(row_map)
 
     def contains(self, other: Any, /) -> Callable[[ScatterState], Any] | None:
-        """Return how moments, or the scatter of X alone, follow."""
+        """Return how moments, the scatter of X alone, or the products with the targets alone, follow."""
         if other == Moments():
             return ScatterState.moments
+        if other == CrossScatter() and self.target:
+            return CrossScatterState.of_scatter
         return ScatterState.features if other == Scatter() and self.target else None
 
     def of(self, rows: Rows, /) -> ScatterState:
@@ -242,6 +225,44 @@ class Scatter:
         mean, rest = sum_and_rest(a.mean, a.rest + delta * (b.weight / weight))
         scatter = a.scatter + b.scatter + delta[:, None] * delta * (a.weight * (b.weight / weight))
         return ScatterState(a.rows + b.rows, weight, mean, rest, scatter, a.n_targets, max(a.rounding, b.rounding))
+
+
+def mapped(state: Any, row_map: RowMap, /) -> tuple[Array, Array, Array]:
+    """Return the mean behind a map of the columns of X, as two numbers a column, and what becomes of all columns.
+
+    That is, for a selection, the positions of the columns that are kept, for a diagonal map the factor of each column,
+    else a matrix; targets are left as they are.
+
+    Parameters
+    ----------
+    state : ScatterState or TriangleState
+        With `mean`, `rest`, `weight` and `n_targets`.
+    row_map : Columns or Affine
+        The map.
+    """
+    d, t = state.n_columns, state.n_targets
+    if isinstance(row_map, Columns):
+        at = np.concatenate([np.asarray(row_map.positions, dtype=np.int64), np.arange(d, d + t)])
+        return state.mean[at], state.rest[at], at
+    assert isinstance(row_map, Affine)
+    if row_map.diagonal:
+        mean, rest, factor = affine_mean(state.mean[:d], state.rest[:d], row_map)
+        how = np.concatenate([factor, np.ones(t)])
+    else:
+        assert row_map.scale is not None
+        matrix = np.asarray(row_map.scale, dtype=np.float64)
+        center = 0.0 if row_map.center is None else row_map.center
+        shifted, left = sum_and_rest(state.mean[:d] - center, state.rest[:d])
+        mean, rest = sum_and_rest(shifted @ matrix, left @ matrix)
+        if row_map.offset is not None:
+            mean, more = sum_and_rest(mean, row_map.offset + np.zeros_like(mean))
+            rest = rest + more
+        how = np.zeros((d + t, matrix.shape[1] + t))
+        how[:d, : matrix.shape[1]] = matrix
+        how[d:, matrix.shape[1] :] = np.eye(t)
+    if not state.weight:
+        mean, rest = np.zeros_like(mean), np.zeros_like(rest)  # of no rows there is none to be mapped
+    return np.concatenate([mean, state.mean[d:]]), np.concatenate([rest, state.rest[d:]]), how
 
 
 def _host(x: Array) -> Array:

@@ -103,7 +103,14 @@ def assert_close(got: Any, expected: Any, law: str, /, slack: Mapping[str, Array
         )
 
 
-def sway(answer: Callable[[Rows], Any], rows: Rows, /, roundings: float = CELL_ROUNDINGS) -> dict[str, Array]:
+def sway(
+    answer: Callable[[Rows], Any],
+    rows: Rows,
+    /,
+    roundings: float = CELL_ROUNDINGS,
+    *,
+    allowance: Callable[[Any], Any] | None = None,
+) -> dict[str, Array]:
     """Return by how much each field of an answer moves when every cell moves by so many roundings.
 
     Parameters
@@ -115,12 +122,23 @@ def sway(answer: Callable[[Rows], Any], rows: Rows, /, roundings: float = CELL_R
         towards the middle of their column, and at random.
     roundings : float
         How far, in units of float64's ``eps``; 0 for answers that must be exact.
+    allowance : callable, optional
+        Takes an answer, returns one of the same form: how far each number may be off besides, for one rounding.
     """
-    base = {path: np.asarray(value) for path, value in leaves(answer(rows))}
+    given = answer(rows)
+    base = {path: np.asarray(value) for path, value in leaves(given)}
     moved = {path: np.zeros(value.shape) for path, value in base.items() if value.dtype.kind == "f"}
+    if allowance is not None:
+        for path, value in leaves(allowance(given)):
+            if path in moved:
+                moved[path] = moved[path] + roundings * np.finfo(np.float64).eps * np.asarray(value)
     if roundings and rows.n:
         for signs in (_up, _down, _outwards, _inwards, _random):
-            other = dict(leaves(answer(_moved(rows, signs, roundings * np.finfo(np.float64).eps))))
+            step_of = roundings * np.finfo(np.float64).eps
+            other = dict(leaves(answer(_moved(rows, signs, step_of))))
+            if any(np.asarray(other.get(path)).shape != so_far.shape for path, so_far in moved.items()):
+                # A y of labels: moved, one class has become several.
+                other = dict(leaves(answer(Rows(_moved(rows, signs, step_of).X, rows.y, rows.w))))
             for path, so_far in moved.items():
                 value = np.asarray(other.get(path))
                 if value.shape == so_far.shape and value.dtype.kind == "f":
@@ -160,4 +178,6 @@ def _inwards(values: Array) -> Array:
 
 
 def _random(values: Array) -> Array:
-    return np.random.default_rng(20260417).choice([-1.0, 1.0], values.shape)
+    # Of unequal sizes: moves by the same would leave the mean of a few cells where it is.
+    rng = np.random.default_rng(20260417)
+    return rng.choice([-1.0, 1.0], values.shape) * rng.uniform(0.5, 1.5, values.shape)

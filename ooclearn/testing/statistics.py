@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -32,6 +33,7 @@ def check_statistic(
     *,
     rows: Any = None,
     answer: Callable[[Any], Any] | None = None,
+    allowance: Callable[[Any], Any] | None = None,
     roundings: float = CELL_ROUNDINGS,
     examples: int = 60,
 ) -> None:
@@ -52,6 +54,10 @@ def check_statistic(
     answer : callable, optional
         Takes a state, returns what must not depend on the cut, where a state holds more than that (what
         rounding has left out, a random sample). By default the whole state.
+    allowance : callable, optional
+        Takes an answer, returns one of the same form: by how much each number in it may be off for one rounding,
+        besides what moving the cells does to it. The element (i, j) of a scatter matrix S may be off by
+        ``sqrt(S_ii * S_jj)``, for instance, however near to 0 it is itself.
     roundings : float
         How exact the answers must be: as if each cell had moved by so many roundings. 0 for answers that must
         not depend on the cut by one bit, such as counts.
@@ -78,7 +84,7 @@ def check_statistic(
 
     def check(table: Rows, cut: tuple[int, ...]) -> None:
         nonlocal taken
-        taken += _check_table(statistic, table, cut, answer or _itself, roundings)
+        taken += _check_table(statistic, table, cut, answer or _itself, roundings, allowance)
 
     if hasattr(rows, "example"):  # a strategy
         from ooclearn.testing.strategies import run_on
@@ -104,6 +110,7 @@ def _check_table(
     cut: tuple[int, ...],
     answer: Callable[[Any], Any],
     roundings: float,
+    allowance: Callable[[Any], Any] | None,
 ) -> bool:
     """Check the laws on one table; return False where the statistic refuses it, whole and cut alike."""
     parts = _pieces(rows, cut)
@@ -113,7 +120,7 @@ def _check_table(
         _check_refusal(statistic, parts, error)
         return False
     states = [statistic.of(part) for part in parts]
-    slack = sway(lambda moved: answer(statistic.of(moved)), rows, roundings)
+    slack = sway(lambda moved: answer(statistic.of(moved)), rows, roundings, allowance=allowance)
 
     def close(a: Any, b: Any, law: str) -> None:
         assert_close(answer(a), answer(b), law, slack)
@@ -158,7 +165,8 @@ def _check_no_writing(statistic: Statistic[Any], rows: Rows, whole: Any) -> None
 
 
 def _copied(rows: Rows) -> Rows:
-    return Rows(*(None if part is None else np.array(part) for part in (rows.X, rows.y, rows.w)))
+    X, y, w = (None if part is None else np.array(part) for part in (rows.X, rows.y, rows.w))
+    return replace(rows, X=X, y=y, w=w)
 
 
 def _same(a: Array | None, b: Array | None) -> bool:
@@ -248,7 +256,8 @@ def _check_not_finite(statistic: Statistic[Any], rows: Rows, cut: Sequence[int])
             cell = tuple(int(rng.integers(n)) for n in part.shape)
             values = np.array(part)
             values[cell] = bad
-            spoilt = Rows(*(values if name == role else getattr(rows, name) for name in ("X", "y", "w")))
+            given: dict[str, Any] = {role: values}
+            spoilt = replace(rows, **given)
             where = f"{bad} in row {cell[0]} of {role}"
             found = _refused(partial(statistic.of, spoilt))
             if found is None:

@@ -8,7 +8,7 @@ from typing import Any
 from ooclearn.table import Rows
 from ooclearn.testing.tables import DTYPES, KINDS, LABELS, OFFSETS, WEIGHTS, Column, made_rows
 
-__all__ = ["columns", "cuts", "run_on", "tables"]
+__all__ = ["columns", "cuts", "run_on", "seeds", "tables"]
 
 
 def _hypothesis() -> Any:
@@ -23,16 +23,23 @@ def _hypothesis() -> Any:
     return hypothesis
 
 
-def columns() -> Any:
-    """Return a strategy for :class:`~ooclearn.testing.tables.Column`: every kind, offsets up to 1e8."""
+def columns(kinds: tuple[str, ...] = KINDS) -> Any:
+    """Return a strategy for :class:`~ooclearn.testing.tables.Column`: every kind, offsets up to 1e8.
+
+    Parameters
+    ----------
+    kinds : tuple
+        What to draw from; see :class:`ooclearn.testing.tables.Column`.
+    """
     st = _hypothesis().strategies
-    return st.builds(Column, st.sampled_from(KINDS), st.sampled_from(OFFSETS))
+    return st.builds(Column, st.sampled_from(kinds), st.sampled_from(OFFSETS))
 
 
 def tables(
     *,
     max_rows: int = 50,
     max_columns: int = 4,
+    kinds: tuple[str, ...] = KINDS,
     dtypes: tuple[str, ...] = DTYPES,
     weights: tuple[str | None, ...] = WEIGHTS,
     labels: tuple[str, ...] = LABELS,
@@ -45,7 +52,7 @@ def tables(
     ----------
     max_rows, max_columns : int
         Bounds of the size.
-    dtypes, weights, labels : tuple
+    kinds, dtypes, weights, labels : tuple
         What to draw from; see :func:`ooclearn.testing.tables.made_rows`.
 
     Examples
@@ -66,7 +73,7 @@ def tables(
     return st.builds(
         made,
         size,
-        st.lists(columns(), min_size=1, max_size=max_columns),
+        st.lists(columns(kinds), min_size=1, max_size=max_columns),
         st.sampled_from(dtypes),
         st.sampled_from(weights),
         st.sampled_from(labels),
@@ -91,8 +98,27 @@ def cuts(n: int, /) -> Any:
     return st.one_of(st.just((n,)), places.map(lengths), st.just((0, *(1,) * n)))
 
 
-def run_on(check: Callable[[Rows, tuple[int, ...]], None], rows: Any, /, *, examples: int) -> None:
-    """Call `check` with tables drawn from the strategy `rows`, each with a cut; the same ones each time."""
+def seeds() -> Any:
+    """Return a strategy for seeds of generators, where what is made with them has no smallest case worth finding."""
+    return _hypothesis().strategies.integers(0, 2**32)
+
+
+def run_on(
+    check: Callable[[Rows, Any], None], rows: Any, /, *, examples: int, beside: Callable[[Rows], Any] | None = None
+) -> None:
+    """Call `check` with tables drawn from the strategy `rows`, each with something beside it; the same each time.
+
+    Parameters
+    ----------
+    check : callable
+        Takes a table and what was drawn beside it.
+    rows : hypothesis strategy
+        The tables.
+    examples : int
+        How many.
+    beside : callable, optional
+        Takes a table, returns the strategy of what is drawn beside it; by default a cut.
+    """
     hypothesis = _hypothesis()
 
     @hypothesis.settings(
@@ -104,6 +130,6 @@ def run_on(check: Callable[[Rows, tuple[int, ...]], None], rows: Any, /, *, exam
     )
     @hypothesis.given(rows, hypothesis.strategies.data())
     def drawn(table: Rows, data: Any) -> None:
-        check(table, data.draw(cuts(table.n), label="cut"))
+        check(table, data.draw(cuts(table.n) if beside is None else beside(table), label="beside"))
 
     drawn()

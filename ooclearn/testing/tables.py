@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ooclearn.rowmaps import Kind
 from ooclearn.table import Rows
 from ooclearn.types import Array
 
@@ -15,7 +16,9 @@ __all__ = [
     "DTYPES",
     "KINDS",
     "LABELS",
+    "MAP_KINDS",
     "OFFSETS",
+    "TARGETS",
     "WEIGHTS",
     "Column",
     "hostile_tables",
@@ -28,6 +31,9 @@ OFFSETS = (0.0, 1.0, -1e4, 1e8)
 DTYPES = ("float64", "float32", "int64", "int8", "bool")
 WEIGHTS = (None, "some zero", "all zero", "counts")
 LABELS = ("integers", "text", "halves", "booleans")
+# Kinds of row maps, as `ooclearn.rowmaps.Kind`.
+MAP_KINDS: tuple[Kind, ...] = ("same", "diagonal", "affine", "columns", "mixed")
+TARGETS = ("integers", "numbers", "columns", "booleans")
 
 
 @dataclass(frozen=True)
@@ -83,8 +89,8 @@ def made_rows(
         Of X. Where it is not floating there is nothing missing, and values are kept in its range.
     weights : {None, "some zero", "all zero", "counts"}
         What w holds.
-    labels : {"integers", "text", "halves", "booleans"}
-        What y holds.
+    labels : {"integers", "text", "halves", "booleans", "numbers", "columns"}
+        What y holds: classes, or numbers in one or several columns.
     seed : int
         The same seed gives the same rows.
 
@@ -127,6 +133,10 @@ def _labels(kind: str, n: int, rng: np.random.Generator) -> Array:
         return np.array(["b", "a", "ccc", "d", "é"])[y + 2]
     if kind == "halves":
         return y / 2
+    if kind == "numbers":
+        return rng.standard_normal(n) + 1e4
+    if kind == "columns":
+        return rng.standard_normal((n, 2)) + np.array([0.0, -3.0])
     return y > 0 if kind == "booleans" else y
 
 
@@ -155,13 +165,21 @@ def uneven_cut(n: int, /, seed: int = 0) -> tuple[int, ...]:
     return tuple(int(length) for length in rng.permutation(lengths))
 
 
-def hostile_tables() -> Iterator[Rows]:
-    """Yield the tables that every statistic should be tried on, where no hypothesis draws them."""
-    every = [Column(kind, offset) for kind in KINDS for offset in OFFSETS]
+def hostile_tables(*, kinds: Sequence[str] = KINDS, labels: Sequence[str] = LABELS) -> Iterator[Rows]:
+    """Yield the tables that every statistic should be tried on, where no hypothesis draws them.
+
+    Parameters
+    ----------
+    kinds : sequence of str
+        Of the columns; leave "missing" and "some missing" out for a statistic that refuses NaN.
+    labels : sequence of str
+        Four, what y holds; ``TARGETS`` where numbers are wanted.
+    """
+    every = [Column(kind, offset) for kind in kinds for offset in OFFSETS]
     for dtype in DTYPES:
         for n in (0, 1, 2, 37):
-            for weights, labels in zip(WEIGHTS, LABELS, strict=True):
-                yield made_rows(n, every, dtype=dtype, weights=weights, labels=labels, seed=n)
+            for weights, label in zip(WEIGHTS, labels, strict=True):
+                yield made_rows(n, every, dtype=dtype, weights=weights, labels=label, seed=n)
 
 
 def part_of(rows: Rows, start: int, stop: int, /) -> Rows:

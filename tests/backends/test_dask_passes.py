@@ -133,7 +133,7 @@ def test_a_pipeline_reads_each_chunk_as_often_as_explain_says():
     pipe.fit(source.array(), Y)
     filled = [i for i, length in enumerate(source.lengths) if length]
     for i in filled:
-        assert source.reads.count(i) == plan.n_passes == 4
+        assert source.reads.count(i) == plan.n_passes == 3
 
 
 # Folding.

@@ -1,0 +1,146 @@
+"""Distances of rows to centres: by matrix products, after a common centre is taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ooclearn._namespace import float_dtype, like, minus, namespace, run_of
+from ooclearn.backend import backend_of
+from ooclearn.buffers import local_buffers
+from ooclearn.statistics.checks import refuse_nonfinite
+from ooclearn.types import Array
+
+__all__ = ["centred", "distances", "nearest", "nearest_label", "runs"]
+
+# Products of a run of rows with all centres take so many bytes: they stay in the processor's second cache.
+_RUN_BYTES = 2**20
+# NumPy's argmin along short rows pays a call for each; up to so many centres are compared one after the other.
+_FEW = 16
+
+
+def runs(n: int, n_centers: int, /) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the one after the last of runs whose distances to all centres are looked at together."""
+    rows = max(64, _RUN_BYTES // (8 * max(1, n_centers)))
+    for start in range(0, n, rows):
+        yield start, min(start + rows, n)
+
+
+def centred(x: Array, center: Array, /) -> tuple[Array, Array]:
+    """Return ``x - center`` in the widest float of the device, and what was subtracted: `center` as far as that holds it."""
+    xp = namespace(x)
+    if isinstance(x, np.ndarray):
+        return minus(x, center), center
+    wide = float_dtype(x)
+    row = like(center, x, wide)
+    held = np.asarray(backend_of(row).to_host(row), dtype=np.float64)
+    return minus(xp.astype(x, wide, copy=False), row), held
+
+
+def nearest(x: Array, centers: Array, /) -> tuple[Array, Array]:
+    """Return the position of the nearest centre of each row, the first of equals, and the squared distance to it.
+
+    Which is the nearest is told by products; the distance to it is then summed from differences, so that a row that
+    equals its centre is at distance 0, and rows close to a centre that lies far away keep their digits.
+
+    Parameters
+    ----------
+    x : array of shape (n, d)
+        Rows in floating numbers, about a centre common with `centers`.
+    centers : array of shape (k, d)
+        Of the same library, on the same device.
+    """
+    xp = namespace(x)
+    norms = xp.sum(centers * centers, axis=1)
+    factors = xp.matrix_transpose(centers) * -2.0
+    if isinstance(x, np.ndarray):
+        return _nearest_on_host(x, centers, norms, factors)
+    labels, squares = [], []
+    for start, stop in runs(x.shape[0], centers.shape[0]):
+        part = run_of(x, start, stop)
+        label = xp.argmin(part @ factors + norms, axis=1)
+        off = part - xp.take(centers, label, axis=0)
+        labels.append(label)
+        squares.append(xp.sum(off * off, axis=1))
+    return xp.concat(labels), xp.concat(squares)
+
+
+def _nearest_on_host(x: Array, centers: Array, norms: Array, factors: Array) -> tuple[Array, Array]:
+    """Do as :func:`nearest` in memory that this thread uses again."""
+    n, d = x.shape
+    k = centers.shape[0]
+    labels, squares = np.empty(n, dtype=np.int64), np.empty(n)
+    # All runs but the last are as long as the first.
+    longest = next(stop for _, stop in runs(n, k))
+    few = k <= _FEW
+    products = local_buffers().empty((k, longest) if few else (longest, k), np.dtype(np.float64))
+    off = local_buffers().empty((longest, d), np.dtype(np.float64))
+    for start, stop in runs(n, k):
+        part, label, difference = x[start:stop], labels[start:stop], off[: stop - start]
+        if few:
+            by_center = products[:, : stop - start]
+            np.matmul(factors.T, part.T, out=by_center)
+            by_center += norms[:, None]
+            _first_least(by_center, label)
+        else:
+            by_row = products[: stop - start]
+            np.matmul(part, factors, out=by_row)
+            by_row += norms
+            np.argmin(by_row, axis=1, out=label)
+        np.take(centers, label, axis=0, out=difference, mode="clip")
+        np.subtract(part, difference, out=difference)
+        np.einsum("ij,ij->i", difference, difference, out=squares[start:stop])
+    return labels, squares
+
+
+def _first_least(values: Array, out: Array) -> None:
+    """Write the position of the least value of each column, the first of equals; the first row is used up."""
+    least = values[0]
+    # Positions only grow while less is found, so that the last is the greatest; bytes are the fastest to compare.
+    at, found = np.zeros(least.shape, dtype=np.uint8), np.empty(least.shape, dtype=np.uint8)
+    for k in range(1, values.shape[0]):
+        np.less(values[k], least, out=found.view(bool))
+        np.multiply(found, np.uint8(k), out=found)
+        np.maximum(at, found, out=at)
+        np.minimum(least, values[k], out=least)
+    out[...] = at
+
+
+def nearest_label(x: Array, *, centers: Array) -> Array:
+    """Return the position of the nearest centre of each row of a block."""
+    _refuse(x)
+    xp = namespace(x)
+    if x.shape[0] == 0:
+        return xp.astype(x[:, 0], xp.int32)
+    rows, around = _about(x, centers)
+    return xp.astype(nearest(rows, around)[0], xp.int32)
+
+
+def distances(x: Array, *, centers: Array) -> Array:
+    """Return the distance of each row of a block to each centre, in the dtype of the block if that is floating."""
+    _refuse(x)
+    xp = namespace(x)
+    kept = x.dtype if xp.isdtype(x.dtype, "real floating") else float_dtype(x)
+    rows, around = _about(x, centers)
+    squares = xp.sum(rows * rows, axis=1)[:, None] + xp.sum(around * around, axis=1)[None, :]
+    squares = squares - 2.0 * (rows @ xp.matrix_transpose(around))
+    # Below 0 by rounding only.
+    return xp.astype(xp.sqrt(xp.where(squares > 0, squares, xp.zeros_like(squares))), kept)
+
+
+def _about(x: Array, centers: Array) -> tuple[Array, Array]:
+    """Return rows and centres about the mean of the centres."""
+    centers = np.asarray(centers, dtype=np.float64)
+    rows, held = centred(x, centers.mean(axis=0))
+    return rows, like(centers - held, x, float_dtype(x))
+
+
+def _refuse(x: Array) -> None:
+    xp = namespace(x)
+    if not xp.isdtype(x.dtype, "real floating"):
+        return
+    with np.errstate(invalid="ignore", over="ignore"):
+        if bool(xp.isfinite(xp.sum(x))):
+            return
+    refuse_nonfinite(x)

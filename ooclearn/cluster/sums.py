@@ -1,0 +1,227 @@
+"""What one step of Lloyd's algorithm needs: for each cluster its weight and sum, the inertia, the farthest rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ooclearn._namespace import device_of, float_dtype, like, namespace, run_of
+from ooclearn.backend import backend_of
+from ooclearn.cluster.distances import centred, nearest, runs
+from ooclearn.exceptions import DataError
+from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
+from ooclearn.types import Array
+
+if TYPE_CHECKING:
+    from ooclearn.table import Rows
+
+__all__ = ["ClusterSums", "ClusterSumsState", "FarRows"]
+
+
+@dataclass(frozen=True, eq=False)
+class FarRows:
+    """The rows that lie farthest from their centres, the farthest first; of equals, the first in the table.
+
+    Attributes
+    ----------
+    squares : ndarray of shape (m,)
+        Squared distances.
+    labels : ndarray of shape (m,)
+        The cluster of each.
+    weights : ndarray of shape (m,)
+        The weight of each; above 0.
+    rows : ndarray of shape (m, d)
+        The rows, about the common centre.
+    """
+
+    squares: Array
+    labels: Array
+    weights: Array
+    rows: Array
+
+    def take(self, at: Array, /) -> FarRows:
+        """Return those at these positions."""
+        return FarRows(self.squares[at], self.labels[at], self.weights[at], self.rows[at])
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterSumsState:
+    """State of :class:`ClusterSums`; host arrays.
+
+    Attributes
+    ----------
+    rows : int
+        Rows seen.
+    weights : ndarray of shape (k,)
+        The sum of the weights of the rows of each cluster, or their number.
+    sums : ndarray of shape (k, d)
+        The weighted sum of these rows, about the common centre.
+    inertia : float
+        The weighted sum of squared distances of the rows to their centres.
+    far : FarRows
+        The rows farthest from their centres.
+    """
+
+    rows: int
+    weights: Array
+    sums: Array
+    inertia: float
+    far: FarRows
+
+    def means(self, otherwise: Array, /) -> Array:
+        """Return the mean of each cluster, about the common centre; the row of `otherwise` where there is no weight."""
+        there = self.weights > 0
+        safe = np.where(there, self.weights, 1.0)
+        return np.where(there[:, None], self.sums / safe[:, None], otherwise)
+
+    def moved(self) -> Array:
+        """Return the centres of the next step, about the common centre, with empty clusters relocated.
+
+        As scikit-learn does: each empty cluster takes one of the farthest rows, which leaves the cluster it was in.
+        Where there are not enough rows off their centres, it is put on the centre of the heaviest cluster.
+        """
+        sums, weights = self.sums.copy(), self.weights.copy()
+        far = self.far
+        for cluster, at in zip(np.flatnonzero(weights == 0), np.flatnonzero(far.squares > 0), strict=False):
+            label, weight, row = far.labels[at], far.weights[at], far.rows[at]
+            left = weights[label] - weight
+            sums[label] -= row * weight
+            # What is left of the only row is rounding.
+            weights[label] = left if left > 1e-12 * self.weights[label] else 0.0
+            sums[cluster], weights[cluster] = row * weight, weight
+        there = weights > 0
+        means = sums / np.where(there, weights, 1.0)[:, None]
+        means[~there] = means[np.argmax(weights)]
+        return means
+
+    def __repr__(self) -> str:
+        k, d = self.sums.shape
+        return f"ClusterSums: rows={self.rows:_} | clusters={k} | columns={d} | inertia={self.inertia:.6g}"
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterSums:
+    """Weight and sum of the rows nearest to each centre, and the weighted sum of their squared distances.
+
+    Memory: the distances of a run of rows to all centres at a time; the state holds two numbers a column and cluster.
+
+    Parameters
+    ----------
+    centers : ndarray of shape (k, d)
+        The centres, about the common centre.
+    center : ndarray of shape (d,)
+        What is subtracted from rows first, near their mean: distances are computed from products, which lose the digits
+        that a large offset takes.
+    n_far : int
+        How many of the farthest rows to keep.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.cluster.sums import ClusterSums
+    >>> from ooclearn.table import Rows
+    >>> sums = ClusterSums(np.array([[-1.0], [1.0]]), np.array([5.0]))
+    >>> state = sums.of(Rows(np.array([[3.0], [4.0], [6.0]])))
+    >>> state.weights, state.sums[:, 0], state.inertia
+    (array([2., 1.]), array([-3.,  1.]), 1.0)
+    """
+
+    centers: Array
+    center: Array
+    n_far: int = 0
+    parts: frozenset[str] = frozenset("Xw")
+
+    def of(self, rows: Rows, /) -> ClusterSumsState:
+        """Return the state of one block."""
+        x, w = rows.X, rows.w
+        k, d = self.centers.shape
+        n = int(x.shape[0])
+        if n == 0:
+            none = np.zeros(0)
+            far = FarRows(none, np.zeros(0, dtype=np.int64), none, np.zeros((0, d)))
+            return ClusterSumsState(0, np.zeros(k), np.zeros((k, d)), 0.0, far)
+        xp = namespace(x)
+        wide = float_dtype(x)
+        if w is not None:
+            refuse_weights(w)
+            w = xp.astype(w, wide, copy=False)
+        with np.errstate(invalid="ignore", over="ignore"):
+            x, held = centred(x, self.center)
+            labels, squares = nearest(x, like(self.centers - (held - self.center), x, wide))
+            inertia = float(xp.sum(squares if w is None else squares * w))
+        if not np.isfinite(inertia):
+            refuse_nonfinite(rows.X)
+            raise DataError(
+                "squared distances of rows to the centres overflow; scale the columns to a size near 1 first"
+            )
+        weights, sums = _by_cluster(x, labels, w, k)
+        off = held - self.center
+        if off.any():  # a device without float64 cannot hold the centre
+            sums = sums + weights[:, None] * off
+        return ClusterSumsState(n, weights, sums, inertia, self._far(x, labels, squares, w, off))
+
+    def _far(self, x: Array, labels: Array, squares: Array, w: Array | None, off: Array) -> FarRows:
+        far = _host(squares)
+        weights = np.ones(far.shape[0]) if w is None else _host(w)
+        there = np.flatnonzero(weights > 0)
+        at = there[_largest(far[there], self.n_far)]
+        xp = namespace(x)
+        if isinstance(x, np.ndarray):
+            rows, labels = x[at], labels[at]
+        else:
+            where = like(at, x, labels.dtype)
+            rows, labels = _host(xp.take(x, where, axis=0)), _host(xp.take(labels, where)).astype(np.int64)
+        return FarRows(far[at], labels, weights[at], rows + off)
+
+    def merge(self, a: ClusterSumsState, b: ClusterSumsState, /) -> ClusterSumsState:
+        """Return the state of the rows of `a` and `b`."""
+        far = FarRows(
+            *(
+                np.concatenate([getattr(a.far, name), getattr(b.far, name)])
+                for name in ("squares", "labels", "weights", "rows")
+            )
+        )
+        far = far.take(_largest(far.squares, self.n_far))
+        return ClusterSumsState(a.rows + b.rows, a.weights + b.weights, a.sums + b.sums, a.inertia + b.inertia, far)
+
+
+def _by_cluster(x: Array, labels: Array, w: Array | None, k: int) -> tuple[Array, Array]:
+    """Return the sum of the weights and the weighted sum of the rows of each cluster, on the host."""
+    n = x.shape[0]
+    if isinstance(x, np.ndarray):
+        from scipy.sparse import csr_array  # scikit-learn brings it; imported with the first k-means
+
+        ones = np.ones(n) if w is None else w
+        chosen = csr_array((ones, labels, np.arange(n + 1)), shape=(n, k))
+        return np.bincount(labels, weights=ones, minlength=k), chosen.T @ x
+    xp = namespace(x)
+    clusters = xp.arange(k, dtype=labels.dtype, device=device_of(x))[None, :]
+    weights = sums = None
+    for start, stop in runs(n, k):
+        chosen = xp.astype(run_of(labels, start, stop)[:, None] == clusters, x.dtype)
+        if w is not None:
+            chosen = chosen * run_of(w, start, stop)[:, None]
+        weight, part = xp.sum(chosen, axis=0), xp.matrix_transpose(chosen) @ run_of(x, start, stop)
+        weights, sums = (weight, part) if sums is None else (weights + weight, sums + part)
+    return _host(weights), _host(sums)
+
+
+def _largest(values: Array, count: int) -> Array:
+    """Return the positions of the largest values, the largest first; of equals, the first."""
+    n = values.shape[0]
+    if n > count:
+        if count == 0:
+            return np.zeros(0, dtype=np.int64)
+        least = np.partition(values, n - count)[n - count]
+        above = np.flatnonzero(values > least)
+        at = np.sort(np.concatenate([above, np.flatnonzero(values == least)[: count - above.shape[0]]]))
+    else:
+        at = np.arange(n)
+    order: Array = at[np.argsort(-values[at], kind="stable")]
+    return order
+
+
+def _host(x: Array) -> Array:
+    return x if isinstance(x, np.ndarray) else np.asarray(backend_of(x).to_host(x), dtype=np.float64)

@@ -1,0 +1,420 @@
+"""Generalised linear models: Poisson, gamma and Tweedie regression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ooclearn._compat import Interval, StrOptions
+from ooclearn._namespace import namespace
+from ooclearn.exceptions import DataError
+from ooclearn.linear_model._loss_sums import InDomain, LossSums
+from ooclearn.linear_model._losses import Tweedie
+from ooclearn.linear_model._solvers import SOLVERS, Point, Problem, column_scale, newton_step
+from ooclearn.methods import _affine, _finite
+from ooclearn.passes import Fit, Request
+from ooclearn.plan import Repeated
+from ooclearn.predictors import Regressor
+from ooclearn.rowmaps import RowMap, Rowwise, compose
+from ooclearn.statistics import Join, Scatter, ScatterState
+from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
+from ooclearn.statistics.coded import host
+from ooclearn.table import Schema
+from ooclearn.types import Array
+
+if TYPE_CHECKING:
+    from ooclearn.table import Rows
+
+__all__ = ["GammaRegressor", "PoissonRegressor", "TweedieRegressor"]
+
+POISSON = Tweedie(1.0, log=True, name="HalfPoissonLoss")
+GAMMA = Tweedie(2.0, log=True, name="HalfGammaLoss")
+
+
+class _GeneralizedLinearRegressor(Regressor):
+    """What generalised linear models share: the fit by blocks, predictions, and the share of deviance explained."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "alpha": [Interval(Real, 0.0, None, closed="left")],
+        "fit_intercept": ["boolean"],
+        "solver": [StrOptions({"newton-cholesky", "lbfgs"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0.0, None, closed="neither")],
+        "warm_start": ["boolean"],
+    }
+
+    alpha: float
+    fit_intercept: bool
+    solver: str
+    max_iter: int
+    tol: float
+    warm_start: bool
+
+    def _loss(self) -> Tweedie:
+        """Return the loss of a row."""
+        return POISSON
+
+    def _first(self) -> Join:
+        """Return what the first pass is asked for."""
+        return Join(targets=InDomain(self._loss()), columns=Scatter(target=True))
+
+    def _requests(self, schema: Schema) -> Sequence[Request]:  # noqa: ARG002  (the same for every table)
+        return [self._first(), Repeated(LossSums(self._loss(), np.zeros(0), ()), 2 * self.max_iter + 1)]
+
+    def _passes(self, schema: Schema) -> Fit:  # noqa: ARG002  (the width comes with the answer)
+        state: ScatterState = (yield self._first())["columns"]
+        if not state.weight:
+            raise DataError(f"all of the {state.rows:,} sample weights are zero; expected at least one above 0")
+        variance = np.diagonal(state.xx) / state.weight
+        center = state.x_mean + state.rest[: state.n_columns]
+        if not self.fit_intercept:
+            variance, center = variance + center**2, np.zeros_like(center)
+        problem = Problem(
+            self._loss(),
+            center,
+            column_scale(variance, state.x_mean),
+            float(state.weight),
+            float(self.alpha),
+            self.fit_intercept,
+            self.tol,
+            self.max_iter,
+            state.rounding,
+        )
+        learned = getattr(self, "_learned", {}) if self.warm_start else {}
+        if "coef_" in learned:
+            coef = np.atleast_2d(learned["coef_"])
+            if coef.shape[1] != state.n_columns:
+                raise ValueError(
+                    f"Initialization coef is of shape {learned['coef_'].shape}, expected shape ({state.n_columns},): "
+                    "warm_start goes on from a fit with the same columns"
+                )
+            point = Point(problem.parameters(coef, np.atleast_1d(learned["intercept_"])), np.inf)
+            step = None
+        else:
+            point, step = self._start(problem, state)
+        solved = yield from SOLVERS[self.solver](problem, point, step)
+        coef, intercept = problem.model(solved.v)
+        self.coef_ = coef[0]
+        self.intercept_ = float(intercept[0])
+        self.n_iter_ = solved.n_iter
+
+    def _start(self, problem: Problem, state: ScatterState) -> tuple[Point, Array | None]:
+        """Return the model that predicts the mean for every row, with its derivatives, and the first step.
+
+        They follow from the scatter matrix: the objective and its gradient are exact, the Hessian is expected.
+        Without an intercept the search starts from coefficients of 0, which are looked at first.
+        """
+        loss, d = problem.loss, state.n_columns
+        assert isinstance(loss, Tweedie)
+        v = np.zeros(problem.shape)
+        mean = float(state.y_mean[0])
+        if not self.fit_intercept:
+            if not loss.log and loss.power != 0:
+                # A mean of 0 has no deviance: least squares gives a first guess.
+                moment = state.xx / state.weight + np.outer(state.x_mean, state.x_mean)
+                cross = state.xy[:, 0] / state.weight + state.x_mean * mean
+                v[0, :d] = np.linalg.lstsq(moment, cross, rcond=None)[0] * problem.scale
+            return Point(v, np.inf), None
+        if mean <= 0 and (loss.log or loss.power != 0):
+            raise DataError(
+                "the mean of y is not above 0, and so no mean that this model can predict; expected targets with a mean "
+                "above 0",
+                part="y",
+            )
+        v[0, -1] = loss.link(mean)
+        slope = loss.slope_of_null(mean)
+        curve = max(loss.curvature_of_null(mean), np.finfo(np.float64).tiny)
+        gradient = np.append(-slope * state.xy[:, 0], 0.0)[None] / state.weight
+        point = Point(v, loss.null(mean, float(state.yy[0, 0]) / state.weight), problem.sloped(gradient, v))
+        spread = np.append(np.diagonal(state.xx) / state.weight, 1.0)
+        if self.solver == "lbfgs":
+            point.diagonal = problem.diagonal(curve * spread[None])
+            return point, None
+        hessian = np.zeros((d + 1, d + 1))
+        hessian[:d, :d] = state.xx / state.weight
+        hessian[d, d] = 1.0
+        point.hessian = problem.curved(curve * hessian[None, :, None, :])
+        return point, newton_step(point)
+
+    def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:  # noqa: ARG002
+        raw = _affine(self.coef_[None], self.intercept_, squeeze=True)
+        return compose(raw, Rowwise(_means if self._loss().log else _finite, n_columns=None, out_dtype="float"))
+
+    def _score_statistic(self, predict: RowMap) -> Deviance:
+        """Return what :meth:`score` asks for; its state gives the score."""
+        return Deviance(predict, self._loss())
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return D^2, the share of the deviance that the predictions for `X` explain, in one pass.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        float
+            1 at best; 0 for predicting the mean.
+        """
+        return super().score(X, y, sample_weight)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = self._positive()
+        return tags
+
+    def _positive(self) -> bool:
+        return self._loss().power > 0
+
+
+class PoissonRegressor(_GeneralizedLinearRegressor):
+    r"""Generalised linear model with a Poisson distribution and the logarithm as link.
+
+    As :class:`sklearn.linear_model.PoissonRegressor`: it minimises
+
+    .. math:: \frac{1}{\sum_i w_i} \sum_i w_i \tfrac12 d(y_i, \hat y_i) + \tfrac{\alpha}{2} \lVert \text{coef} \rVert^2
+
+    with the deviance `d`; the intercept is not penalised. Passes over the data: one for the scatter of columns and
+    target, which gives the first step, and then one for each step, most often 3 to 6: each sums loss, gradient and
+    Hessian by blocks, and the loss at smaller steps too, so that a line search reads nothing extra. Memory: some tiles
+    of a block for each worker, and a matrix of as many rows and columns as the table has columns.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength of the penalty; 0 is none.
+    fit_intercept : bool, default=True
+        Add a constant to the linear predictor.
+    solver : {'newton-cholesky', 'lbfgs'}, default='newton-cholesky'
+        Both reach the same optimum. Newton's method takes the fewest passes, and so is the default here
+        (scikit-learn's is "lbfgs").
+    max_iter : int, default=100
+        The most steps.
+    tol : float, default=1e-4
+        Stop when no entry of the gradient of the objective, in columns of unit variance, is larger, and for
+        "newton-cholesky" a further step promises no larger gain.
+    warm_start : bool, default=False
+        Start from the solution of the previous fit.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,)
+        Coefficients of the linear predictor.
+    intercept_ : float
+        Its constant; 0 without `fit_intercept`.
+    n_iter_ : int
+        Steps taken.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of str
+        Names of the columns, if `X` has them.
+
+    References
+    ----------
+    P. McCullagh and J. A. Nelder, "Generalized Linear Models", 2nd ed. (1989).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.linear_model import PoissonRegressor
+    >>> model = PoissonRegressor(alpha=0.0).fit(np.array([[0.0], [0.0], [1.0]]), [1.0, 3.0, 4.0])
+    >>> model.predict(np.array([[0.0], [1.0]])).round(6)
+    array([2., 4.])
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        fit_intercept: bool = True,
+        solver: str = "newton-cholesky",
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+    ) -> None:
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
+
+
+class GammaRegressor(_GeneralizedLinearRegressor):
+    """Generalised linear model with a gamma distribution and the logarithm as link.
+
+    As :class:`sklearn.linear_model.GammaRegressor`. Objective, passes over the data, memory, parameters and attributes
+    are those of :class:`PoissonRegressor`; targets must be above 0.
+
+    References
+    ----------
+    P. McCullagh and J. A. Nelder, "Generalized Linear Models", 2nd ed. (1989).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.linear_model import GammaRegressor
+    >>> model = GammaRegressor(alpha=0.0).fit(np.array([[0.0], [0.0], [1.0]]), [1.0, 3.0, 4.0])
+    >>> model.predict(np.array([[0.0], [1.0]])).round(6)
+    array([2., 4.])
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        fit_intercept: bool = True,
+        solver: str = "newton-cholesky",
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+    ) -> None:
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
+
+    def _loss(self) -> Tweedie:
+        return GAMMA
+
+
+class TweedieRegressor(_GeneralizedLinearRegressor):
+    """Generalised linear model with a Tweedie distribution.
+
+    As :class:`sklearn.linear_model.TweedieRegressor`. Objective, passes over the data, memory and the other parameters
+    and attributes are those of :class:`PoissonRegressor`.
+
+    Parameters
+    ----------
+    power : float, default=0.0
+        The variance of a target goes with its mean to this power: 0 is normal, 1 Poisson, between 1 and 2 compound
+        Poisson-gamma, 2 gamma, 3 inverse Gaussian. Targets must be 0 or more from a power above 0 on, and above 0 from 2 on.
+    alpha : float, default=1.0
+        Strength of the penalty; 0 is none.
+    fit_intercept : bool, default=True
+        Add a constant to the linear predictor.
+    link : {'auto', 'identity', 'log'}, default='auto'
+        What of the mean is linear; "auto" is the mean itself for a power of 0 or less, and else its logarithm.
+    solver : {'newton-cholesky', 'lbfgs'}, default='newton-cholesky'
+        As for :class:`PoissonRegressor`.
+    max_iter, tol, warm_start
+        As for :class:`PoissonRegressor`.
+
+    References
+    ----------
+    B. Jorgensen, "Exponential dispersion models", Journal of the Royal Statistical Society B 49 (1987).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.linear_model import TweedieRegressor
+    >>> model = TweedieRegressor(power=1.5, alpha=0.0).fit(np.array([[0.0], [0.0], [1.0]]), [1.0, 3.0, 4.0])
+    >>> model.predict(np.array([[0.0], [1.0]])).round(6)
+    array([2., 4.])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **_GeneralizedLinearRegressor._parameter_constraints,
+        "power": [Interval(Real, None, None, closed="neither")],
+        "link": [StrOptions({"auto", "identity", "log"})],
+    }
+
+    def __init__(
+        self,
+        *,
+        power: float = 0.0,
+        alpha: float = 1.0,
+        fit_intercept: bool = True,
+        link: str = "auto",
+        solver: str = "newton-cholesky",
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+    ) -> None:
+        self.power = power
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.link = link
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
+
+    def _loss(self) -> Tweedie:
+        log = self.power > 0 if self.link == "auto" else self.link == "log"
+        return Tweedie(float(self.power), log, "HalfTweedieLoss" if log else "HalfTweedieLossIdentity")
+
+    def _positive(self) -> bool:
+        # Asked of estimators whose parameters are not checked yet.
+        return isinstance(self.power, Real) and self.power > 0
+
+
+def _means(raw: Array) -> Array:
+    return namespace(raw).exp(_finite(raw))
+
+
+@dataclass(frozen=True)
+class DevianceState:
+    """State of :class:`Deviance`: weighted sums over rows, and the mean and squares of the targets."""
+
+    loss: Tweedie
+    n: float = 0.0
+    mean: float = 0.0
+    m2: float = 0.0
+    missed: float = 0.0
+    lacks: float = 0.0
+
+    def score(self) -> float:
+        """Return the share of the deviance that is explained."""
+        if not self.n:
+            return float("nan")
+        null = self.n * self.loss.null(self.mean, self.m2 / self.n) + self.lacks
+        # Half of the deviances, whose factor cancels.
+        return 1.0 - self.missed / null if null > 0 else float("nan") if self.missed else 1.0
+
+
+@dataclass(frozen=True)
+class Deviance:
+    """What the share of explained deviance needs."""
+
+    predict: RowMap
+    loss: Tweedie
+    parts: frozenset[str] = frozenset("Xyw")
+
+    def of(self, rows: Rows, /) -> DevianceState:
+        """Return the state of one block."""
+        if not rows.n:
+            return DevianceState(self.loss)
+        assert rows.y is not None
+        y = host(rows.y).reshape(-1)
+        refuse_nonfinite(y, role="y")
+        self.loss.refuse(y)
+        w = np.ones(rows.n)
+        if rows.w is not None:
+            refuse_weights(rows.w)
+            w = host(rows.w)
+        n = float(w.sum())
+        if not n:
+            return DevianceState(self.loss)
+        predicted = host(self.predict(rows.X)).reshape(-1)
+        lacks = self.loss.to_zero(y)
+        with np.errstate(divide="ignore", over="ignore"):
+            raw = np.log(predicted) if self.loss.log else predicted
+            missed = self.loss.values(raw.reshape(1, 1, -1), y)[0] + lacks
+        mean = float(w @ y) / n
+        return DevianceState(self.loss, n, mean, float(w @ (y - mean) ** 2), float(w @ missed), float(w @ lacks))
+
+    def merge(self, a: DevianceState, b: DevianceState, /) -> DevianceState:
+        """Return the state of the rows of `a` and `b`."""
+        if not a.n or not b.n:
+            return b if not a.n else a
+        n, delta = a.n + b.n, b.mean - a.mean
+        m2 = a.m2 + b.m2 + delta * delta * (a.n * (b.n / n))
+        return DevianceState(self.loss, n, a.mean + delta * (b.n / n), m2, a.missed + b.missed, a.lacks + b.lacks)

@@ -1,0 +1,276 @@
+"""Sums of the columns by class, and counts of categories by class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from ooclearn._namespace import float_dtype, namespace
+from ooclearn.backend import backend_of
+from ooclearn.exceptions import DataError
+from ooclearn.rowmaps import Columns, Kind, RowMap
+from ooclearn.statistics.checks import refuse_negative, refuse_nonfinite, refuse_weights
+from ooclearn.statistics.coded import ClassSummer, classes_of_both, codes_of, host, labels_of, placed
+from ooclearn.statistics.distinct import Counts, DistinctState
+from ooclearn.types import Array
+
+if TYPE_CHECKING:
+    from ooclearn.table import Rows
+
+__all__ = ["ClassCategories", "ClassCategoriesState", "ClassSums", "ClassSumsState"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Counted:
+    """Who the classes are, sorted, and the rows and weight of each."""
+
+    classes: Array
+    rows: Array
+    weight: Array
+
+    def distinct(self) -> DistinctState:
+        """Return the labels, the rows and the weight of each, as :class:`Distinct` has them."""
+        if not len(self.classes):
+            return DistinctState(0)
+        return DistinctState(int(self.rows.sum()), (Counts(self.classes, self.rows, self.weight),))
+
+    def _counts_among(self, classes: Array) -> dict[str, Array]:
+        return {
+            "classes": classes,
+            "rows": placed(self.rows, self.classes, classes),
+            "weight": placed(self.weight, self.classes, classes),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSumsState(_Counted):
+    """State of :class:`ClassSums`; host arrays with one row for each class.
+
+    Attributes
+    ----------
+    classes, rows, weight : ndarray of shape (classes,)
+        The labels seen, sorted; rows of each; the sum of their weights, or their number.
+    sums : ndarray of shape (classes, columns)
+        The weighted sum of each column.
+    """
+
+    sums: Array
+
+    def among(self, classes: Array, /) -> Self:
+        """Return the state with these sorted labels, which hold all that were seen; those that were not have no rows."""
+        return replace(self, **self._counts_among(classes), sums=placed(self.sums, self.classes, classes))
+
+    def __repr__(self) -> str:
+        columns = self.sums.shape[1]
+        return f"ClassSums: rows={int(self.rows.sum()):_} | classes={len(self.classes)} | columns={columns}"
+
+
+@dataclass(frozen=True)
+class ClassSums:
+    """Weighted sum of each column, of the rows of each class; of counts, mostly.
+
+    Nothing cancels in a sum of what is not negative, so plain sums keep their digits. Missing values and infinities are
+    refused, with the place.
+
+    Parameters
+    ----------
+    threshold : float or None
+        Sum 1 for what is above it and 0 for the rest, instead of the values.
+    counts : bool
+        Refuse negative values, with the place.
+    limit : int
+        Give up with an error beyond so many classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.statistics.class_sums import ClassSums
+    >>> from ooclearn.table import Rows
+    >>> ClassSums().of(Rows(np.array([[1.0], [3.0], [7.0]]), np.array(["a", "a", "b"]))).sums
+    array([[4.],
+           [7.]])
+    """
+
+    threshold: float | None = None
+    counts: bool = False
+    limit: int = 100_000
+    parts: frozenset[str] = frozenset("Xyw")
+
+    def before(self, kind: Kind, /) -> ClassSums | None:
+        """Return what to ask of the input of a map: the same, if that only selects columns."""
+        return self if kind == "columns" else None
+
+    def after(self, state: ClassSumsState, row_map: RowMap, /) -> ClassSumsState:
+        """Return the sums behind a selection of columns."""
+        if not isinstance(row_map, Columns):
+            return state  # the map that does nothing: all columns were kept
+        return replace(state, sums=state.sums[:, np.asarray(row_map.positions, dtype=np.int64)])
+
+    def of(self, rows: Rows, /) -> ClassSumsState:
+        """Return the state of one block."""
+        classes, codes = codes_of(labels_of(rows), self.limit)
+        k, x = len(classes), rows.X
+        count = np.bincount(codes, minlength=k)
+        if not k:
+            return ClassSumsState(classes, count, count.astype(np.float64), np.zeros((0, x.shape[1])))
+        if hasattr(x, "tocsr"):
+            return self._of_sparse(rows, classes, codes)
+        xp = namespace(x)
+        wide = float_dtype(x)
+        values = xp.astype(x, wide, copy=False)
+        w, weight = _weights(rows, codes, k, wide)
+        with np.errstate(invalid="ignore", over="ignore"):
+            if self.threshold is not None:
+                if not bool(xp.isfinite(xp.sum(values))):
+                    refuse_nonfinite(x)
+                values = xp.astype(values > self.threshold, wide)
+            elif self.counts and bool(xp.any(values < 0)):
+                refuse_negative(x)
+            sums = host(ClassSummer(codes, k, values, w).sums(values))
+        self._refuse(sums, x)
+        return ClassSumsState(classes, count, weight, sums)
+
+    def _of_sparse(self, rows: Rows, classes: Array, codes: Array) -> ClassSumsState:
+        k, x = len(classes), rows.X.tocsr().astype(np.float64)
+        refuse_nonfinite(x)
+        w, weight = _weights(rows, codes, k, np.float64)
+        if self.threshold is not None:
+            x = (x > self.threshold).astype(np.float64)
+        elif self.counts and x.nnz and x.data.min() < 0:
+            refuse_negative(x)
+        sums = ClassSummer(codes, k, x.data, w).sums(x).toarray()
+        self._refuse(sums, x)
+        return ClassSumsState(classes, np.bincount(codes, minlength=k), weight, sums)
+
+    def _refuse(self, sums: Array, x: Array) -> None:
+        if not np.isfinite(sums).all():
+            refuse_nonfinite(x)
+            raise DataError("sums of columns overflow float64; scale the columns to a size near 1 first")
+
+    def merge(self, a: ClassSumsState, b: ClassSumsState, /) -> ClassSumsState:
+        """Return the state of the rows of `a` and `b`."""
+        if not len(a.classes) or not len(b.classes):
+            return b if not len(a.classes) else a
+        classes = classes_of_both(a.classes, b.classes, self.limit)
+        a, b = a.among(classes), b.among(classes)
+        return ClassSumsState(classes, a.rows + b.rows, a.weight + b.weight, a.sums + b.sums)
+
+
+def _weights(rows: Rows, codes: Array, k: int, wide: Any) -> tuple[Array | None, Array]:
+    """Return the weights of rows where X is, and their sums by class."""
+    if rows.w is None:
+        return None, np.bincount(codes, minlength=k).astype(np.float64)
+    refuse_weights(rows.w)
+    on_host = host(rows.w)
+    # Sparse rows, and NumPy's, are on the host, wherever their weights are.
+    here = isinstance(rows.X, np.ndarray) or hasattr(rows.X, "tocsr")
+    w = on_host if here else namespace(rows.w).astype(rows.w, wide, copy=False)
+    return w, np.bincount(codes, weights=on_host, minlength=k)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassCategoriesState(_Counted):
+    """State of :class:`ClassCategories`; host arrays.
+
+    Attributes
+    ----------
+    classes, rows, weight : ndarray of shape (classes,)
+        The labels seen, sorted; rows of each; the sum of their weights, or their number.
+    columns : tuple of ndarray of shape (classes, categories)
+        For each column, the weight of each category in each class; categories count from 0 to the largest seen.
+    """
+
+    columns: tuple[Array, ...]
+
+    def among(self, classes: Array, /) -> Self:
+        """Return the state with these sorted labels, which hold all that were seen; those that were not have no rows."""
+        columns = tuple(placed(column, self.classes, classes) for column in self.columns)
+        return replace(self, **self._counts_among(classes), columns=columns)
+
+    def __repr__(self) -> str:
+        columns = len(self.columns)
+        return f"ClassCategories: rows={int(self.rows.sum()):_} | classes={len(self.classes)} | columns={columns}"
+
+
+@dataclass(frozen=True)
+class ClassCategories:
+    """How often each category occurs in each column, in the rows of each class.
+
+    Categories are whole numbers from 0; numbers with a fraction lose it, as in scikit-learn. They are counted on the
+    host.
+
+    Parameters
+    ----------
+    limit : int
+        Give up with an error beyond so many classes, or so many categories of a column.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.statistics.class_sums import ClassCategories
+    >>> from ooclearn.table import Rows
+    >>> state = ClassCategories().of(Rows(np.array([[0], [2], [2]]), np.array(["a", "a", "b"])))
+    >>> state.columns[0]
+    array([[1., 0., 1.],
+           [0., 0., 1.]])
+    """
+
+    limit: int = 100_000
+    parts: frozenset[str] = frozenset("Xyw")
+
+    def before(self, kind: Kind, /) -> ClassCategories | None:
+        """Return what to ask of the input of a map: the same, if that only selects columns."""
+        return self if kind == "columns" else None
+
+    def after(self, state: ClassCategoriesState, row_map: RowMap, /) -> ClassCategoriesState:
+        """Return the counts behind a selection of columns."""
+        if not isinstance(row_map, Columns):
+            return state  # the map that does nothing: all columns were kept
+        return replace(state, columns=tuple(state.columns[i] for i in row_map.positions))
+
+    def of(self, rows: Rows, /) -> ClassCategoriesState:
+        """Return the state of one block."""
+        classes, codes = codes_of(labels_of(rows), self.limit)
+        k, x = len(classes), rows.X
+        count = np.bincount(codes, minlength=k)
+        if not k:
+            none = tuple(np.zeros((0, 0)) for _ in range(x.shape[1]))
+            return ClassCategoriesState(classes, count, count.astype(np.float64), none)
+        w, weight = _weights(rows, codes, k, float_dtype(x))
+        values = backend_of(x).to_host(x)
+        refuse_nonfinite(values)
+        values = values.astype(np.int64, copy=False)
+        if values.min() < 0:
+            refuse_negative(values)
+        sizes = values.max(axis=0) + 1
+        if sizes.max() > self.limit:
+            raise DataError(
+                f"there are categories above {self.limit:,}; expected whole numbers from 0 to the number of categories: "
+                "encode them, for example with sklearn.preprocessing.OrdinalEncoder",
+                column=int(np.argmax(sizes)),
+            )
+        weights = None if w is None else host(w)
+        columns = tuple(
+            np.bincount(codes * size + values[:, j], weights, k * size).astype(np.float64).reshape(k, size)
+            for j, size in enumerate(sizes.tolist())
+        )
+        return ClassCategoriesState(classes, count, weight, columns)
+
+    def merge(self, a: ClassCategoriesState, b: ClassCategoriesState, /) -> ClassCategoriesState:
+        """Return the state of the rows of `a` and `b`."""
+        if not len(a.classes) or not len(b.classes):
+            return b if not len(a.classes) else a
+        classes = classes_of_both(a.classes, b.classes, self.limit)
+        a, b = a.among(classes), b.among(classes)
+        columns = tuple(_sum_of_ragged(x, y) for x, y in zip(a.columns, b.columns, strict=True))
+        return ClassCategoriesState(classes, a.rows + b.rows, a.weight + b.weight, columns)
+
+
+def _sum_of_ragged(a: Array, b: Array) -> Array:
+    if a.shape[1] < b.shape[1]:
+        a, b = b, a
+    out = a.copy()
+    out[:, : b.shape[1]] += b
+    return out

@@ -1,0 +1,229 @@
+"""Moments of the columns of X and of the targets, and the centred products of the one with the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ooclearn._namespace import column_sums, column_sums_of_squares, float_dtype, minus, namespace, ones, run_of
+from ooclearn.backend import backend_of
+from ooclearn.exceptions import DataError
+from ooclearn.rowmaps import Columns, Kind, RowMap
+from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
+from ooclearn.statistics.moments import Moments, MomentsState, affine_mean, sum_and_rest
+from ooclearn.statistics.protocol import Statistic
+from ooclearn.types import Array
+
+if TYPE_CHECKING:
+    from ooclearn.statistics.scatter import ScatterState
+    from ooclearn.table import Rows
+
+__all__ = ["CrossScatter", "CrossScatterState"]
+
+# Rows whose mean a tile is centred by before its products are summed; see `ooclearn.statistics.moments`.
+_SHIFT_ROWS = 1024
+# Roundings that the mean of equal values may lie from them.
+_EQUAL = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class CrossScatterState:
+    """State of :class:`CrossScatter`; host arrays of the columns of X and behind them those of y.
+
+    Attributes
+    ----------
+    rows : int
+        Rows seen.
+    weight : float
+        The sum of their weights, or their number.
+    mean : ndarray of shape (columns + targets,)
+        Their weighted mean.
+    rest : ndarray of shape (columns + targets,)
+        What float64 cannot hold of that mean.
+    m2 : ndarray of shape (columns + targets,)
+        Their weighted sum of squared deviations from the mean.
+    xy : ndarray of shape (columns, targets)
+        The weighted sum of products of the deviations of a column with those of a target.
+    rounding : float
+        The rounding unit of what computed it.
+    """
+
+    rows: int
+    weight: float
+    mean: Array
+    rest: Array
+    m2: Array
+    xy: Array
+    rounding: float = 0.0
+
+    @property
+    def n_columns(self) -> int:
+        """How many columns X has."""
+        return int(self.xy.shape[0])
+
+    @property
+    def n_targets(self) -> int:
+        """How many targets there are."""
+        return int(self.xy.shape[1])
+
+    @classmethod
+    def of_scatter(cls, state: ScatterState) -> CrossScatterState:
+        """Return what a scatter matrix of rows and targets says of the one with the other."""
+        m2 = np.diagonal(state.scatter).copy()
+        return cls(state.rows, state.weight, state.mean, state.rest, m2, state.xy, state.rounding)
+
+    def moments(self) -> MomentsState:
+        """Return count, mean and sum of squares of each column of X."""
+        d = self.n_columns
+        count = np.full(d, float(self.weight))
+        return MomentsState(self.rows, self.weight, count, self.mean[:d], self.rest[:d], self.m2[:d], self.rounding)
+
+    def through(self, row_map: RowMap, /) -> CrossScatterState:
+        """Return the state of the rows that come out of a map by column."""
+        d = self.n_columns
+        if isinstance(row_map, Columns):
+            chosen = np.asarray(row_map.positions, dtype=np.int64)
+            at = np.concatenate([chosen, np.arange(d, len(self.mean))])
+            return replace(self, mean=self.mean[at], rest=self.rest[at], m2=self.m2[at], xy=self.xy[chosen])
+        mean, rest, factor = affine_mean(self.mean[:d], self.rest[:d], row_map)
+        return replace(
+            self,
+            mean=np.concatenate([mean, self.mean[d:]]),
+            rest=np.concatenate([rest, self.rest[d:]]),
+            m2=np.concatenate([self.m2[:d] * factor * factor, self.m2[d:]]),
+            xy=self.xy * factor[:, None],
+        )
+
+    def __repr__(self) -> str:
+        return f"CrossScatter: rows={self.rows:_} | columns={self.n_columns} | targets={self.n_targets}"
+
+
+@dataclass(frozen=True)
+class CrossScatter:
+    r"""Weighted mean and centred sum of squares of each column of X and y, and their centred products with each other.
+
+    What a correlation of each column with each target follows from, at the cost of the moments: unlike
+    :class:`Scatter` it leaves out the products of the columns of X with one another. A tile is centred before its
+    products are summed, and blocks are merged by
+
+    .. math:: C = C^a + C^b + \delta_x \delta_y \frac{n_a n_b}{n}, \quad \delta = \bar x_b - \bar x_a
+
+    so that no digits are lost to a large offset; a constant column has exactly no deviations. Missing values and
+    infinities are refused, with the place.
+
+    References
+    ----------
+    T. F. Chan, G. H. Golub and R. J. LeVeque, "Algorithms for computing the sample variance: analysis and
+    recommendations", The American Statistician 37 (1983).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.statistics import CrossScatter
+    >>> from ooclearn.table import Rows
+    >>> state = CrossScatter().of(Rows(np.array([[1.0, 2.0], [3.0, -2.0]]), np.array([0.0, 5.0])))
+    >>> state.xy[:, 0].tolist()
+    [5.0, -10.0]
+    """
+
+    parts: frozenset[str] = frozenset("Xyw")
+
+    def before(self, kind: Kind, /) -> Statistic[Any]:
+        """Return what to ask of the input of a map: the same, or the whole scatter if it is not by column."""
+        from ooclearn.statistics.scatter import Scatter  # it builds on this module
+
+        return Scatter(target=True) if kind == "affine" else self
+
+    def after(self, state: Any, row_map: RowMap, /) -> CrossScatterState:
+        """Return the state behind a map."""
+        if isinstance(state, CrossScatterState):
+            return state.through(row_map)
+        return CrossScatterState.of_scatter(state.through(row_map))
+
+    def contains(self, other: Any, /) -> Callable[[CrossScatterState], Any] | None:
+        """Return how the moments of X follow."""
+        return CrossScatterState.moments if other == Moments() else None
+
+    def of(self, rows: Rows, /) -> CrossScatterState:
+        """Return the state of one block."""
+        x, y = rows.X, rows.y
+        if y is None:
+            raise ValueError("requires y to be passed, but the target y is None")
+        if isinstance(y, np.ndarray) and y.dtype.kind not in "fiub":
+            raise DataError(f"y has dtype {y.dtype}; expected numbers")
+        n, d = x.shape
+        t = 1 if y.ndim == 1 else y.shape[1]
+        zeros, none = np.zeros(d + t), np.zeros((d, t))
+        if n == 0:
+            return CrossScatterState(0, 0.0, zeros, zeros, zeros, none)
+        xp = namespace(x)
+        wide = float_dtype(x)
+        x, y = xp.astype(x, wide, copy=False), xp.reshape(xp.astype(y, wide, copy=False), (n, t))
+        total, w = float(n), None
+        if rows.w is not None:
+            refuse_weights(rows.w)
+            w = xp.astype(rows.w, wide, copy=False)
+            total = float(xp.sum(w))
+        if total == 0.0:
+            self._refuse(rows)
+            return CrossScatterState(n, 0.0, zeros, zeros, zeros, none)
+        with np.errstate(invalid="ignore", over="ignore"):
+            shifts = [_shift(part, w, total) for part in (x, y)]
+            x, y = minus(x, shifts[0]), minus(y, shifts[1])
+            weighted = y if w is None else y * xp.reshape(w, (-1, 1))
+            xy = _host(xp.matmul(xp.matrix_transpose(x), weighted))
+            off = _by_column(x, y, lambda part: column_sums(part, w)) / total
+            m2 = _by_column(x, y, lambda part: column_sums_of_squares(part, w))
+        if not (np.isfinite(m2).all() and np.isfinite(xy).all()):
+            self._refuse(rows)
+            raise DataError(
+                "products of the deviations of a column and the target overflow float64; scale them to a size near 1 "
+                "first"
+            )
+        xy = xy - off[:d, None] * off[d:] * total
+        # A negative sum of squares is rounding.
+        m2 = np.maximum(m2 - off * off * total, 0.0)
+        mean, rest = sum_and_rest(np.concatenate([_host(shift) for shift in shifts]), off)
+        return CrossScatterState(n, total, mean, rest, m2, xy, float(xp.finfo(wide).eps))
+
+    def _refuse(self, rows: Rows) -> None:
+        refuse_nonfinite(rows.X)
+        refuse_nonfinite(rows.y, role="y")
+
+    def merge(self, a: CrossScatterState, b: CrossScatterState, /) -> CrossScatterState:
+        """Return the state of the rows of `a` and `b`."""
+        if not a.weight or not b.weight:
+            full = b if not a.weight else a
+            return replace(full, rows=a.rows + b.rows)
+        d = a.n_columns
+        weight = a.weight + b.weight
+        share = b.weight / weight
+        delta = (b.mean - a.mean) + (b.rest - a.rest)
+        mean, rest = sum_and_rest(a.mean, a.rest + delta * share)
+        m2 = a.m2 + b.m2 + delta * delta * (a.weight * share)
+        xy = a.xy + b.xy + delta[:d, None] * delta[d:] * (a.weight * share)
+        return CrossScatterState(a.rows + b.rows, weight, mean, rest, m2, xy, max(a.rounding, b.rounding))
+
+
+def _by_column(x: Array, y: Array, sums: Callable[[Array], Array]) -> Array:
+    return np.concatenate([_host(sums(part)) for part in (x, y)])
+
+
+def _host(x: Array) -> Array:
+    return x if isinstance(x, np.ndarray) else np.asarray(backend_of(x).to_host(x), dtype=np.float64)
+
+
+def _shift(x: Array, w: Array | None, total: float) -> Array:
+    """Return a row near the mean, the value itself where a column is constant: its deviations are then exactly 0."""
+    xp = namespace(x)
+    if w is None:
+        few = run_of(x, 0, min(_SHIFT_ROWS, x.shape[0]))
+        mean = (ones(few.shape[0], x) @ few) / few.shape[0]
+    else:
+        # Rows of no weight may lie far from the others.
+        mean = (w @ x) / total
+    first = run_of(x, 0, 1)[0, ...]
+    return xp.where(xp.abs(mean - first) <= _EQUAL * float(xp.finfo(x.dtype).eps) * xp.abs(first), first, mean)

@@ -1,0 +1,25 @@
+"""All of scikit-learn's checks, with the data turned into each container. A new estimator is one line."""
+
+from __future__ import annotations
+
+import pytest
+
+import ooclearn.covariance
+from ooclearn.covariance import OAS, EmpiricalCovariance, LedoitWolf
+from ooclearn.testing import check_estimator
+from ooclearn.testing.turned import CONTAINERS
+
+ESTIMATORS = [EmpiricalCovariance(), LedoitWolf(), OAS()]
+
+
+def test_every_estimator_is_listed():
+    assert {type(one).__name__ for one in ESTIMATORS} == set(ooclearn.covariance.__all__)
+
+
+@pytest.mark.parametrize("container", ["numpy", *CONTAINERS])
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda one: type(one).__name__)
+def test_all_of_scikit_learns_checks(estimator, container):
+    results = check_estimator(estimator, on=container)
+    assert sum(one["status"] == "passed" for one in results) >= 40
+    # Needs SCIPY_ARRAY_API=1 in the environment, before anything is imported.
+    assert {one["check_name"] for one in results if one["status"] == "skipped"} <= {"check_array_api_input"}

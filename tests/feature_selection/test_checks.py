@@ -1,0 +1,46 @@
+"""All of scikit-learn's checks, with the data turned into each container. A new selector is one line."""
+
+from __future__ import annotations
+
+import pytest
+from sklearn.base import BaseEstimator
+
+import ooclearn.feature_selection
+from ooclearn.feature_selection import SelectKBest, SelectPercentile, VarianceThreshold, f_regression
+from ooclearn.testing import check_estimator
+from ooclearn.testing.turned import CONTAINERS
+
+ESTIMATORS = [
+    VarianceThreshold(),
+    SelectKBest(k=1),
+    SelectKBest(f_regression, k="all"),
+    SelectPercentile(percentile=50),
+]
+
+# What a lazy container cannot do, and why.
+FRAMES = dict.fromkeys(
+    (
+        "check_set_output_transform_pandas",
+        "check_set_output_transform_polars",
+        "check_global_output_transform_pandas",
+        "check_global_set_output_transform_polars",
+    ),
+    "a data frame of a lazy result would be read into memory whole: refused, with what to do instead",
+)
+
+
+def test_every_estimator_is_listed():
+    exported = (getattr(ooclearn.feature_selection, name) for name in ooclearn.feature_selection.__all__)
+    found = {one for one in exported if isinstance(one, type) and issubclass(one, BaseEstimator)}
+    assert found == {type(one) for one in ESTIMATORS}
+
+
+@pytest.mark.parametrize("container", ["numpy", *CONTAINERS])
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_all_of_scikit_learns_checks(estimator, container):
+    expected = FRAMES if container in {"blocks", "dask"} else {}
+    results = check_estimator(estimator, on=container, expected_failed_checks=expected)
+    passed = [one for one in results if one["status"] == "passed"]
+    assert len(passed) >= 50
+    # Needs SCIPY_ARRAY_API=1 in the environment, before anything is imported.
+    assert {one["check_name"] for one in results if one["status"] == "skipped"} <= {"check_array_api_input"}

@@ -1,0 +1,668 @@
+"""Column transformers and unions: scikit-learn's results from shared readings, on every container."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse
+import sklearn.compose
+import sklearn.decomposition
+import sklearn.linear_model
+import sklearn.pipeline
+import sklearn.preprocessing
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.compose import make_column_selector
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import SGDClassifier
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, QuantileTransformer
+
+import ooclearn
+import ooclearn.compose
+import ooclearn.decomposition
+import ooclearn.linear_model
+import ooclearn.pipeline
+import ooclearn.preprocessing
+from ooclearn import ColumnTransformer, FeatureUnion, Incremental, make_column_transformer, make_pipeline, make_union
+from ooclearn.beside import Beside, as_affine, beside
+from ooclearn.exceptions import DataError, PerformanceWarning
+from ooclearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
+from ooclearn.rowmaps import Affine, Columns, Rowwise, compose
+from ooclearn.testing import CountingBlocks, check_estimator
+from ooclearn.testing.turned import CONTAINERS
+
+N, D = 300, 6
+
+
+def rows(offset=3.0, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(offset, 2.0, (N, D)) * np.geomspace(0.1, 10, D)
+    return X, X @ np.linspace(-1, 1, D) + rng.normal(size=N)
+
+
+def counted(values):
+    return CountingBlocks(values, (100, 0, 1, len(values) - 101))
+
+
+def learned(one):
+    """Return the fitted attributes of an estimator that are numbers, arrays or text, and those of the steps in it."""
+    inside = [step for _, step, *_ in getattr(one, "transformers_", ())]
+    inside += [step for _, step in getattr(one, "transformer_list", ())]
+    inside += [step for _, step in getattr(one, "steps", ())]
+    own = {
+        name: value
+        for name, value in vars(one).items()
+        if name.endswith("_") and not name.startswith("_") and name not in ("transformers_", "solver_")
+    }
+    return [own, *(learned(step) for step in inside if not isinstance(step, str))]
+
+
+def assert_learned_alike(ours, theirs, rtol=1e-10):
+    """Compare what two estimators have learned; theirs may lack attributes that only ours has."""
+    own, other = learned(ours), learned(theirs)
+    assert len(own) == len(other)
+    _alike(own, other, rtol)
+
+
+def _alike(own, other, rtol):
+    if isinstance(other, list):
+        for a, b in zip(own, other, strict=True):
+            _alike(a, b, rtol)
+    elif isinstance(other, dict):
+        for name, value in other.items():
+            assert name in own, f"{name} is missing"
+            _alike(own[name], value, rtol)
+    elif isinstance(other, (float, np.ndarray)) and np.asarray(other).dtype.kind == "f":
+        assert_allclose(own, other, rtol=rtol, atol=rtol)
+    elif isinstance(other, np.ndarray):
+        assert_array_equal(own, other)
+    elif isinstance(other, (int, str, slice, bool, type(None))):
+        assert own == other
+
+
+def both(make):
+    """Return what is made of this library, and of scikit-learn."""
+    return make(ooclearn), make(sklearn)
+
+
+# What is made of either library; all are fitted in one reading.
+PARALLEL = {
+    "halves": lambda of: of.compose.ColumnTransformer(
+        [
+            ("std", of.preprocessing.StandardScaler(), [0, 1, 2]),
+            ("range", of.preprocessing.MinMaxScaler(), slice(3, None)),
+        ]
+    ),
+    "mask, passthrough, drop": lambda of: of.compose.ColumnTransformer(
+        [
+            ("mask", of.preprocessing.MaxAbsScaler(), [True, False, False, True, False, False]),
+            ("as they are", "passthrough", [-1, 1]),
+            ("gone", "drop", [2]),
+            ("none", of.preprocessing.StandardScaler(), []),
+        ]
+    ),
+    "remainder": lambda of: of.compose.make_column_transformer(
+        (of.preprocessing.StandardScaler(with_std=False), [4, 2]),
+        remainder=of.preprocessing.MinMaxScaler((-1, 1)),
+        verbose_feature_names_out=False,
+    ),
+    "remainder passes, weights": lambda of: of.compose.ColumnTransformer(
+        [("a", of.preprocessing.StandardScaler(), [0]), ("b", of.preprocessing.StandardScaler(), [0, 5])],
+        remainder="passthrough",
+        transformer_weights={"a": 3.0, "remainder": 0.5},
+    ),
+    "selector": lambda of: of.compose.ColumnTransformer([("s", of.preprocessing.StandardScaler(), lambda X: [1, 3])]),
+    "pipelines in it": lambda of: of.compose.ColumnTransformer(
+        [
+            (
+                "p",
+                of.pipeline.make_pipeline(of.preprocessing.MaxAbsScaler(), of.preprocessing.StandardScaler()),
+                [0, 1],
+            ),
+            (
+                "nested",
+                of.compose.make_column_transformer((of.preprocessing.MinMaxScaler(), [1, 0]), remainder="passthrough"),
+                [3, 4, 5],
+            ),
+        ]
+    ),
+    "union": lambda of: of.pipeline.FeatureUnion(
+        [
+            ("std", of.preprocessing.StandardScaler()),
+            ("range", of.preprocessing.MinMaxScaler()),
+            ("same", "passthrough"),
+            ("gone", "drop"),
+        ],
+        transformer_weights={"range": 2.0},
+    ),
+    "union with axes": lambda of: of.pipeline.make_union(
+        of.decomposition.PCA(2, svd_solver="covariance_eigh"), of.preprocessing.StandardScaler()
+    ),
+    "only passing": lambda of: of.compose.ColumnTransformer([("a", "passthrough", [2, 0])]),
+}
+
+
+@pytest.fixture(params=PARALLEL.values(), ids=PARALLEL)
+def make(request):
+    return request.param
+
+
+class TestAgainstSklearn:
+    def test_on_every_container(self, make, backend):
+        X, _ = rows()
+        ours, theirs = both(make)
+        expected = theirs.fit_transform(X)
+        given = backend.make(X)
+        got = ours.fit(given).transform(given)
+        coarse = backend.rounding > 1e-10
+        scale = np.abs(expected).max()
+        assert_allclose(
+            backend.back(got), expected, rtol=1e-5 if coarse else 1e-9, atol=(1e-4 if coarse else 1e-12) * scale
+        )
+        assert_allclose(backend.back(make(ooclearn).fit_transform(given)), backend.back(got), rtol=1e-12)
+        if not coarse:
+            assert_learned_alike(ours, theirs)
+        assert_array_equal(ours.get_feature_names_out(), theirs.get_feature_names_out())
+
+    def test_on_a_data_frame(self, make):
+        pd = pytest.importorskip("pandas", reason="in the group `test`")
+        X, _ = rows()
+        frame = pd.DataFrame(X, columns=list("abcdef"))
+        ours, theirs = both(make)
+        assert_allclose(ours.fit_transform(frame), theirs.fit_transform(frame), rtol=1e-9, atol=1e-12)
+        assert_learned_alike(ours, theirs)
+        assert_array_equal(ours.get_feature_names_out(), theirs.get_feature_names_out())
+        framed = make(ooclearn).set_output(transform="pandas").fit_transform(frame)
+        assert list(framed.columns) == list(theirs.get_feature_names_out())
+
+    @pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+    def test_dtypes(self, make, dtype):
+        X = rows()[0]
+        X = (X.mean(axis=0) < X if dtype == "bool" else 10 * X).astype(dtype)
+        ours, theirs = both(make)
+        expected = theirs.fit_transform(X)
+        got = ours.fit_transform(X)
+        assert got.dtype == expected.dtype
+        assert_allclose(got, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+    def test_one_pass_as_promised(self, make):
+        source = counted(rows()[0])
+        ours = make(ooclearn)
+        plan = ours.explain(source)
+        assert not source.reads
+        ours.fit(source)
+        passing = all(step == "passthrough" for _, step, *_ in getattr(ours, "transformers", [("", "")]))
+        assert source.passes == plan.n_passes == (0 if passing else 1)
+
+    def test_steps_given_are_left_alone_and_clones_work(self, make):
+        ours = make(ooclearn)
+        copied = clone(ours)
+        X, _ = rows()
+        ours.fit(X)
+        if isinstance(ours, ColumnTransformer):
+            assert not any(hasattr(step, "n_features_in_") for _, step, _ in ours.transformers)
+        again = clone(ours)
+        assert not hasattr(again, "transformers_")
+        assert repr(copied) == repr(make(ooclearn)) or "function" in repr(copied)
+
+    def test_pickled(self, make):
+        X, _ = rows()
+        ours = make(ooclearn)
+        if "function" in repr(ours):
+            pytest.skip("a function that is no module's cannot be pickled")
+        ours.fit(X)
+        assert_array_equal(pickle.loads(pickle.dumps(ours)).transform(X), ours.transform(X))
+
+
+def test_parameters_of_steps():
+    ours = make_pipeline(make_column_transformer((StandardScaler(), [0])))
+    assert ours.get_params()["columntransformer__standardscaler__with_mean"] is True
+    ours.set_params(columntransformer__standardscaler__with_mean=False)
+    assert ours.fit(rows()[0])[0].named_transformers_["standardscaler"].with_mean is False
+    union = make_union(StandardScaler(), MaxAbsScaler()).set_params(standardscaler__with_std=False)
+    assert union.transformer_list[0][1].with_std is False
+
+
+class TestNames:
+    """Columns by name: data frames, and lazy containers that know the names of theirs."""
+
+    def test_blocks_with_names(self):
+        X, _ = rows()
+        source = CountingBlocks(X, (100, 200))
+        source.names = np.array(list("abcdef"), dtype=object)
+        ours = ColumnTransformer([("x", StandardScaler(), ["b", "a"]), ("y", MaxAbsScaler(), slice("d", "e"))])
+        ours.fit(source)
+        assert_array_equal(ours.feature_names_in_, list("abcdef"))
+        assert_array_equal(ours.named_transformers_["x"].feature_names_in_, ["b", "a"])
+        assert_array_equal(ours.get_feature_names_out(), ["x__b", "x__a", "y__d", "y__e"])
+        theirs = sklearn.compose.ColumnTransformer(
+            [("x", sklearn.preprocessing.StandardScaler(), [1, 0]), ("y", sklearn.preprocessing.MaxAbsScaler(), [3, 4])]
+        )
+        assert_allclose(ours.transform(source).to_numpy(), theirs.fit_transform(X), rtol=1e-12)
+        # As scikit-learn with data frames: by name, whatever their order, and more of them.
+        other = CountingBlocks(np.c_[X[:, ::-1], X[:, :1]], (300,))
+        other.names = np.array([*"fedcba", "more"], dtype=object)
+        assert_allclose(ours.transform(other).to_numpy(), theirs.transform(X), rtol=1e-12)
+        other.names = np.array([*"xedcba", "more"], dtype=object)
+        ColumnTransformer([("x", "passthrough", ["a"])]).fit(source)
+        with pytest.raises(DataError, match="columns are missing"):
+            ColumnTransformer([("x", "passthrough", ["f"]), ("gone", "drop", ["a"])]).fit(source).transform(
+                _renamed(other, "abcdegh")
+            )
+
+    def test_a_dask_data_frame_and_a_selector(self):
+        pd = pytest.importorskip("pandas", reason="in the group `test`")
+        dd = pytest.importorskip("dask.dataframe", reason="the extra `dask` is not installed")
+        X, _ = rows()
+        frame = pd.DataFrame(X, columns=list("abcdef"))
+        chosen = make_column_selector(pattern="^[abc]$")
+        ours = make_column_transformer((StandardScaler(), chosen), remainder="passthrough")
+        theirs = sklearn.compose.make_column_transformer(
+            (sklearn.preprocessing.StandardScaler(), chosen), remainder="passthrough"
+        )
+        lazy = dd.from_pandas(frame, npartitions=3)
+        got = ours.fit(lazy).transform(lazy)
+        assert_allclose(np.asarray(got), theirs.fit_transform(frame), rtol=1e-12)
+        assert_array_equal(ours.get_feature_names_out(), theirs.get_feature_names_out())
+
+    def test_a_frame_with_text(self):
+        pd = pytest.importorskip("pandas", reason="in the group `test`")
+        frame = pd.DataFrame({"n": [1.0, 2.0, 4.0], "t": ["a", "b", "a"]})
+        ours, theirs = both(
+            lambda of: of.compose.make_column_transformer(
+                (of.preprocessing.StandardScaler(), make_column_selector(dtype_include="number")),
+                (OneHotEncoder(sparse_output=False), ["t"]),
+            )
+        )
+        assert_allclose(ours.fit_transform(frame), theirs.fit_transform(frame))
+        assert_allclose(ours.transform(frame), theirs.transform(frame))
+
+    @pytest.mark.parametrize(
+        ("columns", "error"),
+        [("a", "strings is only supported"), ([9], "must be in"), ([True], "mask of columns"), (0, "1D data passed")],
+    )
+    def test_columns_that_are_not_there(self, columns, error):
+        with pytest.raises(ValueError, match=error):
+            ColumnTransformer([("x", StandardScaler(), columns)]).fit(counted(rows()[0]))
+
+
+def _renamed(blocks, names):
+    blocks.names = np.array(list(names), dtype=object)
+    return blocks
+
+
+def ridge_behind(parallel):
+    return lambda of: of.pipeline.make_pipeline(parallel(of), of.linear_model.Ridge())
+
+
+class TestSeenThrough:
+    """Statistics of what comes below are seen through branches that are not fitted yet."""
+
+    @pytest.mark.parametrize("name", [name for name in PARALLEL if name != "only passing"])
+    @pytest.mark.parametrize("offset", [0.0, 1e4])
+    def test_one_reading(self, name, offset):
+        X, y = rows(offset)
+        source, target = counted(X), counted(y)
+        ours, theirs = both(ridge_behind(PARALLEL[name]))
+        plan = ours.explain(source, target)
+        assert not source.reads
+        ours.fit(source, target)
+        assert source.passes == plan.n_passes == 1
+        # Axes beside the columns that they are made of: a regression that magnifies scikit-learn's roundings.
+        assert_learned_alike(ours, theirs.fit(X, y), rtol=1e-7 if "axes" in name and offset else 1e-9)
+        assert_allclose(ours.predict(source).to_numpy(), theirs.predict(X), rtol=1e-8, atol=1e-8)
+
+    def test_two_scalers_on_halves_and_ridge_on_every_container(self, backend):
+        if backend.rounding > 1e-10:
+            pytest.skip("compared with float64")
+        X, y = rows(1e3)
+        ours, theirs = both(
+            lambda of: of.pipeline.make_pipeline(
+                PARALLEL["halves"](of), of.linear_model.RidgeCV(alphas=(0.1, 1.0, 10.0), cv=5)
+            )
+        )
+        given = backend.make(X)
+        ours.fit(given, y)
+        theirs.fit(X, y)
+        assert ours.explain(given, y).n_passes == 1
+        assert ours[-1].alpha_ == theirs[-1].alpha_
+        assert_allclose(ours[-1].coef_, theirs[-1].coef_, rtol=1e-8)
+        assert_allclose(backend.back(ours.predict(given)), theirs.predict(X), rtol=1e-8)
+
+    def test_axes_behind_scalers(self):
+        source = counted(rows()[0])
+        ours, theirs = both(
+            lambda of: of.pipeline.make_pipeline(
+                PARALLEL["halves"](of), of.decomposition.PCA(3, svd_solver="covariance_eigh")
+            )
+        )
+        assert ours.explain(source).n_passes == 1
+        ours.fit(source)
+        assert source.passes == 1
+        assert_learned_alike(ours, theirs.fit(rows()[0]), rtol=1e-8)
+
+    def test_a_scaler_above_and_one_below(self):
+        X, y = rows()
+        source = counted(X)
+        ours, theirs = both(
+            lambda of: of.pipeline.make_pipeline(
+                of.preprocessing.MaxAbsScaler(),
+                PARALLEL["mask, passthrough, drop"](of),
+                of.preprocessing.StandardScaler(),
+                of.linear_model.Ridge(),
+            )
+        )
+        ours.fit(source, y)
+        assert source.passes == 1
+        assert_learned_alike(ours, theirs.fit(X, y))
+
+    def test_missing_values_pass_where_they_may(self):
+        """Moments are not asked as a scatter of all columns, which would refuse what the scaler takes."""
+        X, _ = rows()
+        X[5, 4] = np.nan
+        ours, theirs = both(
+            lambda of: of.pipeline.make_pipeline(
+                of.compose.ColumnTransformer(
+                    [
+                        ("axes", of.decomposition.PCA(2, svd_solver="covariance_eigh"), [0, 1, 2]),
+                        ("std", of.preprocessing.StandardScaler(), [3, 4]),
+                    ]
+                ),
+                of.preprocessing.StandardScaler(),
+            )
+        )
+        source = counted(X)
+        assert ours.explain(source).n_passes == 2
+        ours.fit(source)
+        assert source.passes == 2
+        assert_learned_alike(ours, theirs.fit(X), rtol=1e-8)
+        assert_allclose(ours.transform(X), theirs.transform(X), rtol=1e-8)
+
+    def test_values_of_columns_that_are_dropped_do_no_harm(self):
+        X, y = rows()
+        X[3, 2] = np.inf
+        X[4, 2] = np.nan
+        ours = make_pipeline(PARALLEL["mask, passthrough, drop"](ooclearn), ooclearn.linear_model.Ridge())
+        assert np.isfinite(ours.fit(counted(X), y).predict(X)).all()
+
+    @pytest.mark.parametrize(
+        ("first", "passes"),
+        [
+            (lambda: PARALLEL["halves"](ooclearn), 2),
+            (lambda: make_column_transformer((Normalizer(), [0, 1]), (StandardScaler(), [2, 3])), 2),
+            (lambda: make_column_transformer((make_pipeline(Normalizer(), StandardScaler()), [0, 1])), 2),
+            (lambda: make_column_transformer((FunctionTransformer(np.abs), [0, 1]), remainder="passthrough"), 1),
+            (lambda: make_column_transformer((MinMaxScaler(clip=True), [0]), (StandardScaler(), [1])), 2),
+        ],
+        ids=["scalers", "rows and a scaler", "a pipeline", "a function", "clipped"],
+    )
+    def test_a_feed_below(self, first, passes):
+        X, _ = rows()
+        y = (X[:, 0] > X[:, 0].mean()).astype(int)
+        source = counted(X)
+        pipe = make_pipeline(first(), Incremental(SGDClassifier(shuffle=False)))
+        plan = pipe.explain(source, y)
+        assert not source.reads
+        pipe.fit(source, y)
+        assert source.passes == plan.n_passes == passes
+        alone = first().fit(X)
+        fed = Incremental(SGDClassifier(shuffle=False)).fit(alone.transform(X), y)
+        assert_allclose(pipe[-1].coef_, fed.coef_, rtol=1e-9)
+
+    def test_a_barrier_is_named(self):
+        pipe = make_pipeline(
+            make_column_transformer((MinMaxScaler(clip=True), [0]), (StandardScaler(), [1])), MaxAbsScaler()
+        )
+        text = str(pipe.explain(counted(rows()[0])))
+        assert "maxabsscaler gets its rows through columntransformer (there columntransformer__minmaxscaler" in text
+        assert "through which Extrema cannot be seen" in text
+
+
+class TestForeign:
+    """What does not say what it reads is fitted in memory, on its own columns."""
+
+    def test_a_step_of_another_library(self, backend):
+        if backend.name == "strict-no_float64":
+            pytest.skip("quantiles of float32 are others")
+        X, y = rows()
+        given = backend.make(X)
+        ours, theirs = both(
+            lambda of: of.compose.make_column_transformer(
+                (QuantileTransformer(n_quantiles=20), [1]), (of.preprocessing.StandardScaler(), [0, 2])
+            )
+        )
+        if backend.lazy:
+            with pytest.warns(PerformanceWarning, match="'quantiletransformer'"):
+                ours.fit(given)
+        else:
+            ours.fit(given)
+        expected = theirs.fit_transform(X)
+        assert_allclose(backend.back(ours.transform(given)), expected, rtol=1e-9, atol=1e-12)
+        assert_learned_alike(ours, theirs)
+        with pytest.raises(ValueError, match="'quantiletransformer' .* does not say beforehand"):
+            ours.explain(given)
+        pipe = make_pipeline(clone(ours), ooclearn.linear_model.Ridge())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PerformanceWarning)
+            pipe.fit(given, y)
+        assert_allclose(pipe[-1].coef_, sklearn.linear_model.Ridge().fit(expected, y).coef_, rtol=1e-8)
+
+    def test_a_union_with_one(self):
+        X, _ = rows()
+        ours, theirs = both(
+            lambda of: of.pipeline.make_union(QuantileTransformer(n_quantiles=20), of.preprocessing.StandardScaler())
+        )
+        source = counted(X)
+        with pytest.warns(PerformanceWarning):
+            ours.fit(source)
+        assert_allclose(ours.transform(source).to_numpy(), theirs.fit_transform(X), rtol=1e-9)
+        assert isinstance(ours.transformer_list[0][1], QuantileTransformer)
+
+    def test_fitted_already_costs_nothing(self):
+        X, y = rows()
+        source = counted(X)
+        scaler = FrozenEstimator(StandardScaler().fit(X[:, :2]))
+        pipe = make_pipeline(
+            make_column_transformer((scaler, [0, 1]), (StandardScaler(), [2])), ooclearn.linear_model.Ridge()
+        )
+        assert pipe.explain(source, y).n_passes == 1
+        pipe.fit(source, y)
+        assert source.passes == 1
+
+    def test_columns_behind_a_step_whose_columns_are_not_known(self):
+        X, y = rows()
+        ours, theirs = both(
+            lambda of: of.pipeline.make_pipeline(
+                of.decomposition.PCA(0.99, svd_solver="covariance_eigh"),
+                of.compose.make_column_transformer((of.preprocessing.StandardScaler(), [0]), remainder="passthrough"),
+                of.linear_model.Ridge(),
+            )
+        )
+        source = counted(X)
+        with pytest.raises(ValueError, match="known only after a step above"):
+            ours.explain(source, y)
+        assert_allclose(ours.fit(source, y).predict(X), theirs.fit(X, y).predict(X), rtol=1e-8)
+
+    def test_sparse_results(self):
+        X = np.random.default_rng(0).integers(0, 30, (N, 3)).astype(float)
+        ours, theirs = both(
+            lambda of: of.compose.make_column_transformer(
+                (OneHotEncoder(handle_unknown="ignore"), [0, 1]), (of.preprocessing.MaxAbsScaler(), [2])
+            )
+        )
+        source = counted(X)
+        with pytest.warns(PerformanceWarning):
+            ours.fit(source)
+        expected = theirs.fit_transform(X)
+        assert ours.sparse_output_ is theirs.sparse_output_ is True
+        got = scipy.sparse.vstack(list(ours.transform(source)))
+        assert_allclose(got.toarray(), expected.toarray())
+        dense = clone(ours).set_params(sparse_threshold=0)
+        with pytest.warns(PerformanceWarning):
+            dense.fit(source)
+        assert_allclose(dense.transform(source).to_numpy(), expected.toarray())
+
+
+def _on_all(steps):
+    return [(f"step{i}", step, slice(0, None)) for i, step in enumerate(steps)]
+
+
+class TestFailing:
+    @pytest.mark.parametrize("lazy", [True, False])
+    @pytest.mark.parametrize("kind", ["columns", "union"])
+    def test_everything_stays_as_it_was(self, kind, lazy):
+        X, _ = rows()
+        if kind == "columns":
+            one = ColumnTransformer([("a", StandardScaler(), [0, 1]), ("b", MinMaxScaler(), [2])])
+        else:
+            one = FeatureUnion([("a", StandardScaler()), ("b", MinMaxScaler())])
+        one.fit(X)
+        before = pickle.dumps(one)
+        bad = X.copy()
+        bad[150, 2] = np.inf
+        with pytest.raises(DataError):
+            one.fit(counted(bad) if lazy else bad)
+        assert pickle.dumps(one) == before
+
+    @pytest.mark.parametrize(
+        "make", [make_union, lambda *steps: ColumnTransformer(_on_all(steps))], ids=["union", "columns"]
+    )
+    def test_with_a_step_of_another_library(self, make):
+        X, _ = rows()
+        one = make(
+            QuantileTransformer(n_quantiles=20), make_pipeline(QuantileTransformer(n_quantiles=9), StandardScaler())
+        )
+        one = make(one, MaxAbsScaler()).fit(X)
+        before = pickle.dumps(one)
+        bad = X.copy()
+        bad[150, 2] = np.inf
+        source = counted(bad)
+        warnings.simplefilter("ignore", PerformanceWarning)
+        with pytest.raises(ValueError, match="infinity"):
+            one.fit(source)
+        assert pickle.dumps(one) == before
+
+    def test_in_a_pipeline(self):
+        X, y = rows()
+        pipe = make_pipeline(PARALLEL["halves"](ooclearn), ooclearn.linear_model.Ridge())
+        bad = X.copy()
+        bad[150, 5] = np.nan
+        before = pickle.dumps(pipe)
+        with pytest.raises(DataError):
+            pipe.fit(counted(bad), y)
+        assert pickle.dumps(pipe) == before
+
+
+class TestWeights:
+    @pytest.mark.parametrize("lazy", [True, False])
+    def test_routed(self, lazy):
+        X, y = rows()
+        w = np.linspace(0, 2, N)
+        with sklearn.config_context(enable_metadata_routing=True):
+            ours, theirs = both(
+                lambda of: of.pipeline.make_pipeline(
+                    of.compose.make_column_transformer(
+                        (of.preprocessing.StandardScaler().set_fit_request(sample_weight=True), [0, 1]),
+                        (of.preprocessing.MaxAbsScaler(), [2]),
+                        remainder="passthrough",
+                    ),
+                    of.linear_model.Ridge().set_fit_request(sample_weight=True),
+                )
+            )
+            source = counted(X) if lazy else X
+            ours.fit(source, y, sample_weight=w)
+            assert not lazy or source.passes == 1
+            assert_learned_alike(ours, theirs.fit(X, y, sample_weight=w))
+
+    def test_not_routed(self):
+        X, _ = rows()
+        w = np.linspace(0, 2, N)
+        ours, theirs = both(lambda of: of.pipeline.make_union(of.preprocessing.StandardScaler()))
+        assert_learned_alike(ours.fit(X, sample_weight=w), theirs.fit(X, sample_weight=w))
+        with pytest.raises(ValueError, match="enable_metadata_routing=True"):
+            ColumnTransformer([("a", StandardScaler(), [0])]).fit(X, sample_weight=w)
+
+
+class TestMaps:
+    """Maps side by side."""
+
+    X = np.random.default_rng(3).normal(5, 2, (7, 4))
+
+    def test_by_column_they_collapse(self):
+        one = compose(Columns((2, 0)), Affine(np.array([2.0, 4.0]), center=np.array([1.0, 1.0]), divide=True))
+        two = Columns((3,))
+        three = compose(Columns((1,)), Affine(np.array([3.0]), divide=True))
+        both = beside([one, two, three], n_columns=4)
+        assert [type(part) for part in both.maps] == [Columns, Affine]
+        assert both.maps[0] == Columns((2, 0, 3, 1))
+        assert both.maps[1].divide
+        assert_array_equal(both(self.X), Beside((one, two, three))(self.X))
+
+    def test_all_columns_in_order_need_no_selection(self):
+        one = compose(Columns((0, 1)), Affine(np.array([2.0, 4.0])))
+        assert isinstance(beside([one, Columns((2, 3))], n_columns=4), Affine)
+        assert beside([Columns((0, 1)), Columns((2, 3))], n_columns=4) is None
+
+    def test_a_selection_before_is_taken_in(self):
+        maps = Beside((Rowwise(np.abs), Columns((1, 0))))
+        both = compose(Columns((3, 1)), maps)
+        assert isinstance(both, Beside)
+        assert_array_equal(both(self.X), maps(self.X[:, [3, 1]]))
+        assert both.columns(4) == 4
+
+    def test_as_one_matrix(self):
+        pca = Affine(np.arange(6.0).reshape(2, 3), center=np.array([5.0, 4.0]), offset=np.ones(3))
+        maps = [
+            compose(Columns((1, 3)), pca),
+            compose(Columns((0, 1)), Affine(np.array([2.0, 4.0]), divide=True)),
+            None,
+        ]
+        both = beside(maps, n_columns=4)
+        assert isinstance(both, Beside)
+        assert_allclose(as_affine(both, 4)(self.X), both(self.X), rtol=1e-12)
+
+
+AS_SKLEARN = "scikit-learn's own fails it, too: "
+EXPECTED = {
+    ColumnTransformer: {
+        "check_complex_data": AS_SKLEARN + "columns are looked for first",
+        "check_estimators_empty_data_messages": AS_SKLEARN + "columns are looked for first",
+        "check_fit2d_1feature": AS_SKLEARN + "columns are looked for first",
+        "check_estimators_nan_inf": AS_SKLEARN + "it is for the transformers to refuse what is missing",
+        "check_estimator_sparse_array": AS_SKLEARN + "it is for the transformers to refuse sparse rows",
+        "check_estimator_sparse_matrix": AS_SKLEARN + "it is for the transformers to refuse sparse rows",
+        "check_dataframe_column_names_consistency": AS_SKLEARN + "columns are found by name in any order",
+    },
+    FeatureUnion: {
+        "check_estimators_overwrite_params": AS_SKLEARN + "the transformers given are fitted, as by a pipeline",
+        "check_dont_overwrite_parameters": AS_SKLEARN + "the transformers given are fitted, as by a pipeline",
+        "check_estimators_nan_inf": AS_SKLEARN + "it is for the transformers to refuse what is missing",
+        "check_param_validation": AS_SKLEARN + "it says of no parameter what it may be",
+    },
+}
+FRAMES = dict.fromkeys(
+    (
+        "check_set_output_transform_pandas",
+        "check_set_output_transform_polars",
+        "check_global_output_transform_pandas",
+        "check_global_set_output_transform_polars",
+    ),
+    "a data frame of a lazy result would be read into memory whole: refused, with what to do instead",
+)
+
+
+@pytest.mark.parametrize("container", ["numpy", *CONTAINERS])
+@pytest.mark.parametrize(
+    "estimator",
+    [ColumnTransformer([("one", StandardScaler(), [0, 1])]), FeatureUnion([("one", StandardScaler())])],
+    ids=lambda one: type(one).__name__,
+)
+def test_all_of_scikit_learns_checks(estimator, container):
+    expected = EXPECTED[type(estimator)] | (FRAMES if container in ("blocks", "dask") else {})
+    if container == "numpy" and isinstance(estimator, ColumnTransformer):
+        expected = expected | {"check_fit1d": AS_SKLEARN + "rows of one dimension have no columns to look for"}
+    results = check_estimator(estimator, on=container, expected_failed_checks=expected)
+    assert sum(one["status"] == "passed" for one in results) >= 40
