@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from ooclearn._compat import Interval
+from ooclearn._compat import HasMethods, Interval
 from ooclearn.base import busy, gives_frames, mapped, replace_contents
 from ooclearn.blockwise import Blockwise, rows_for
 from ooclearn.events import Observer, Work, observe
@@ -107,7 +107,10 @@ class Pipeline(_pipeline.Pipeline):
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **_pipeline.Pipeline._parameter_constraints,
+        "steps": [list, tuple],
+        "transform_input": [list, None],
+        "memory": [None, str, HasMethods(["cache"])],
+        "verbose": ["boolean"],
         "passes": [None, Interval(Integral, 1, 2, closed="left")],
     }
 

@@ -132,7 +132,10 @@ def test_feeds_share_their_reading():
 def test_sample_weights_of_some():
     X, y = rows()
     w = np.linspace(0.0, 2.0, N)
-    make = lambda: [Ridge(), Ridge(), make_pipeline(StandardScaler(), Ridge())]  # noqa: E731
+
+    def make():
+        return [Ridge(), Ridge(), make_pipeline(StandardScaler(), Ridge())]
+
     params = [{"sample_weight": w}, {}, {"ridge__sample_weight": w}]
     source = counted(X)
     assert explain_all(make(), source, y, fit_params=params).n_passes == 2

@@ -20,8 +20,6 @@ import sklearn.linear_model
 import sklearn.naive_bayes
 import sklearn.pipeline
 import sklearn.preprocessing
-from harness import interleaved, markdown, options, report, scratch
-from limits import fastest_read, read_seconds
 
 import ooclearn
 import ooclearn.decomposition
@@ -30,6 +28,8 @@ import ooclearn.linear_model
 import ooclearn.naive_bayes
 import ooclearn.pipeline
 import ooclearn.preprocessing
+from harness import interleaved, markdown, options, report, scratch
+from limits import fastest_read, read_seconds
 from ooclearn.config import n_workers
 from ooclearn.demo.table import Recipe, stored
 

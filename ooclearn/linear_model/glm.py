@@ -140,7 +140,7 @@ class _GeneralizedLinearRegressor(Regressor):
         point.hessian = problem.curved(curve * hessian[None, :, None, :])
         return point, newton_step(point)
 
-    def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:  # noqa: ARG002
+    def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:  # noqa: ARG002  (the protocol's)
         raw = _affine(self.coef_[None], self.intercept_, squeeze=True)
         return compose(raw, Rowwise(_means if self._loss().log else _finite, n_columns=None, out_dtype="float"))
 

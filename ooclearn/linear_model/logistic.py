@@ -202,7 +202,7 @@ class LogisticRegression(Classifier):
         out: Array = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)
         return out
 
-    def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:  # noqa: ARG002
+    def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:  # noqa: ARG002  (the protocol's)
         decision = _affine(self.coef_, self.intercept_, squeeze=len(self.classes_) == 2)
         if method == "decision_function":
             return compose(decision, Rowwise(_finite))

@@ -89,6 +89,8 @@ class CrossScatterState:
             at = np.concatenate([chosen, np.arange(d, len(self.mean))])
             return replace(self, mean=self.mean[at], rest=self.rest[at], m2=self.m2[at], xy=self.xy[chosen])
         mean, rest, factor = affine_mean(self.mean[:d], self.rest[:d], row_map)
+        if not self.weight:
+            mean, rest = np.zeros(d), np.zeros(d)  # of no rows there is none to be mapped
         return replace(
             self,
             mean=np.concatenate([mean, self.mean[d:]]),

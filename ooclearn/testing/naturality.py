@@ -255,7 +255,7 @@ def _parted(statistic: Any, answer: Callable[[Rows], Any], rows: Rows, roundings
         return {
             path: np.nan_to_num(np.abs(np.asarray(other[path]) - value), nan=0.0, posinf=0.0)
             for path, value in base.items()
-            if np.asarray(value).dtype.kind == "f" and np.shape(other.get(path)) == np.shape(value)
+            if np.asarray(value).dtype.kind == "f" and path in other and np.shape(other[path]) == np.shape(value)
         }
 
 

@@ -224,8 +224,15 @@ def test_dependent_and_constant_columns_and_more_columns_than_rows():
     mine, reference = (
         module.LinearDiscriminantAnalysis().fit(X[:, [0, 1, 2, 3, 4, 6]], y) for module in (ours, theirs)
     )
-    np.testing.assert_allclose(mine.decision_function(X[:, [0, 1, 2, 3, 4, 6]]), reference.decision_function(X[:, [0, 1, 2, 3, 4, 6]]), rtol=1e-7, atol=1e-7)  # fmt: skip
-    assert np.array_equal(ours.LinearDiscriminantAnalysis().fit(X, y).predict(X), reference.predict(X[:, [0, 1, 2, 3, 4, 6]]))  # fmt: skip
+    np.testing.assert_allclose(
+        mine.decision_function(X[:, [0, 1, 2, 3, 4, 6]]),
+        reference.decision_function(X[:, [0, 1, 2, 3, 4, 6]]),
+        rtol=1e-7,
+        atol=1e-7,
+    )
+    assert np.array_equal(
+        ours.LinearDiscriminantAnalysis().fit(X, y).predict(X), reference.predict(X[:, [0, 1, 2, 3, 4, 6]])
+    )
     wide = np.random.default_rng(4).standard_normal((12, 30)) + (np.arange(12) % 3)[:, None]
     labels = np.arange(12) % 3
     mine, reference = (module.LinearDiscriminantAnalysis().fit(wide, labels) for module in (ours, theirs))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from sklearn.base import BaseEstimator
 
@@ -35,8 +37,12 @@ def test_every_estimator_is_listed():
     assert found == {type(one) for one in ESTIMATORS}
 
 
+def named(estimator):
+    return re.sub(r"<function (\w+) at [^>]*>", r"\1", repr(estimator))
+
+
 @pytest.mark.parametrize("container", ["numpy", *CONTAINERS])
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=named)
 def test_all_of_scikit_learns_checks(estimator, container):
     expected = FRAMES if container in {"blocks", "dask"} else {}
     results = check_estimator(estimator, on=container, expected_failed_checks=expected)
