@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,9 @@ class Layout:
             values = X if hasattr(X, "shape") else np.asarray(X)
             numbers = isinstance(values, np.ndarray) and values.dtype.kind in "fiub"
             return cls(values.shape[1] if len(values.shape) == 2 else None, None, X, numbers)
-        blocks = blocks_of(X, "X")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is said again when the rows are taken to be fitted
+            blocks = blocks_of(X, "X")
         return cls(blocks.n_columns, blocks.names, X)
 
     def taken(self, positions: Sequence[int], /) -> Layout:
