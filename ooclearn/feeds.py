@@ -123,6 +123,9 @@ class Grouped:
                 rows += lengths[i]
         if group:
             groups.append(tuple(sorted(group)))
+            if self.order.shuffle and len(groups) > 2:
+                # What was left over is short, and from one part of the table: a model would lean towards what it saw last.
+                groups.insert(1, groups.pop())
         return groups
 
     def _drawn(self, table: Table, block_rows: int) -> Array:

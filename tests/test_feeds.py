@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import ooclearn
 from ooclearn.exceptions import BlockMemoryError, NonFiniteError
-from ooclearn.feeds import Feed, Order
+from ooclearn.feeds import Feed, Grouped, Order
 from ooclearn.passes import Stage, read_ahead, run
 from ooclearn.preprocessing import StandardScaler
 from ooclearn.rowmaps import Affine
@@ -255,3 +255,17 @@ def test_rows_may_be_kept_by_the_consumer():
     assert sorted(np.concatenate([rows.X[:, 0] for rows in kept])) == list(range(3000))
     for rows in kept:
         np.testing.assert_array_equal(rows.y, rows.X[:, 0] * 2)
+
+
+@pytest.mark.parametrize("n", [1610, 1700, 2010])
+def test_what_is_left_over_is_not_fed_last(n):
+    """Rows sorted by class: a short last block from one end of the table would hold one class alone."""
+    table = Table(ooclearn.scan(np.zeros((n, 2))))
+    grouped = Grouped(table, Order(block_rows=160, shuffle=True, seed=0))
+    lengths = grouped.table.X.lengths
+    rows = [sum(lengths[k] for k in group) for group in grouped.groups]
+    assert sum(rows) == n
+    assert rows[-1] == max(rows)
+    starts = grouped.table.X.starts()
+    share = np.mean([starts[k] < n / 2 for k in grouped.groups[-1]])
+    assert 0.3 < share < 0.7
