@@ -348,6 +348,9 @@ class SourceBlocks(Blocks):
             return pieces[0] if len(pieces) == 1 else concatenated(pieces)
         shape = (sum(stop - start for start, stop in runs), *self.shape[1:])
         out = buffered(shape, self.dtype) if buffered is not None else np.empty(shape, dtype=self.dtype)
+        read_runs = getattr(self.source, "read_runs", None)
+        if read_runs is not None and read_runs(runs, out):
+            return out
         at = 0
         with self._opened() as read:
             for start, stop in runs:

@@ -68,10 +68,13 @@ class Buffers:
 
     def _take(self, nbytes: int) -> Array:
         with self._lock:
-            for i, memory in enumerate(self._free):
+            # The one given back last is the one that may still lie in the processor's cache.
+            for i in reversed(range(len(self._free))):
+                memory = self._free[i]
                 if nbytes <= memory.nbytes <= 2 * nbytes:
                     return self._free.pop(i)
-        return np.empty(nbytes, dtype=np.uint8)
+        # With room to spare: blocks differ by some rows, and a buffer that is too short for the next one is of no use.
+        return np.empty(nbytes + nbytes // 16, dtype=np.uint8)
 
     def _give(self, memory: Array) -> None:
         # Called when the last view dies, in whatever thread that happens, even inside `_take`'s lock if the

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from ooclearn.blocks import even_cuts
 from ooclearn.config import get_config, n_workers
 from ooclearn.exceptions import DataError
 from ooclearn.table import Rows, Table
+from ooclearn.tiles import run_of_rows
 from ooclearn.types import Array
 
 __all__ = ["Feed", "Grouped", "Order", "blocks_at_a_time", "read_ahead"]
 
-# A shuffled block is put together from this many runs of rows from all over the table.
+# Rows are mixed within windows, each put together from this many runs of rows from all over the table.
 _STRIPS = 8
 
 
@@ -80,61 +81,67 @@ class Grouped:
         X = table.X
         row_bytes = sum(part.row_bytes for part in table.parts)
         block_rows = order.block_rows or rows_that_fit(row_bytes)
-        if X.cuttable:
-            table = table.recut(self._cuts(table, block_rows, row_bytes))
+        if not order.shuffle:
+            table, windows = self._in_order(table, block_rows, row_bytes)
+        elif X.cuttable:
+            table, windows = self._from_all_over(table, block_rows, row_bytes)
+        else:
+            windows = self._whole_blocks(table, block_rows)
         self.table = table
-        self.groups = self._groups(table, block_rows)
+        self.windows = windows
+        self.groups = [tuple(k for window in block for k in window) for block in windows]
         self.largest = max((self._rows(group) for group in self.groups), default=0)
+        self._sizes = [[self._rows(window) for window in block] for block in windows] if order.shuffle else []
         rng = np.random.default_rng([order.seed, 1])
-        self._mixing = rng.permutation(self.largest if order.shuffle else 0)
-        self._turns = rng.integers(max(1, self.largest), size=len(self.groups))
+        longest = max((rows for sizes in self._sizes for rows in sizes), default=0)
+        self._mixing = np.tile(rng.permutation(longest), 2)
+        self._firsts = [0, *accumulate(map(len, windows))]
+        self._turns = rng.integers(max(1, longest), size=self._firsts[-1])
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker of a cluster is told how rows are mixed; the table stays here.
         return {name: value for name, value in vars(self).items() if name not in {"given", "table", "groups"}}
 
-    def _cuts(self, table: Table, block_rows: int, row_bytes: int) -> tuple[int, ...]:
+    def _in_order(self, table: Table, block_rows: int, row_bytes: int) -> tuple[Table, list[list[tuple[int, ...]]]]:
+        """Return the table, cut into blocks as they are to be fed where that costs nothing, and these blocks."""
+        n = table.n_rows
+        if table.X.cuttable:
+            assert n is not None
+            even = self.order.block_rows is None
+            table = table.recut(
+                even_cuts(n, row_bytes, block_bytes=block_rows * row_bytes) if even else _cut_every(n, block_rows)
+            )
+        return table, [[group] for group in _joined(range(table.n_blocks), table.X.lengths, block_rows)]
+
+    def _from_all_over(
+        self, table: Table, block_rows: int, row_bytes: int
+    ) -> tuple[Table, list[list[tuple[int, ...]]]]:
+        """Return the table, cut into short strips, and which strips make up the windows of each block.
+
+        The table is divided into as many stretches as a block has strips, and each stretch gives every block one.
+        Blocks drawn freely from rows that are sorted by class would differ in their shares of the classes, and a model
+        would lean towards the last of them.
+        """
         n = table.n_rows
         assert n is not None
-        if not self.order.shuffle or n <= block_rows:
-            if self.order.block_rows is None:
-                return even_cuts(n, row_bytes, block_bytes=block_rows * row_bytes)
-            return _cut_every(n, block_rows)
-        return _cut_every(n, max(1, block_rows // _STRIPS))
+        if n <= block_rows:
+            return self._in_order(table, block_rows, row_bytes)
+        windows = max(1, -(-block_rows // run_of_rows(row_bytes)))
+        n_strips = max(1, min(windows * _STRIPS, block_rows))
+        n_blocks = -(-n // block_rows)
+        while (most := max(lengths := _strips(n, n_strips * n_blocks))) * n_strips > block_rows and most > 1:
+            n_blocks += 1
+        rng = np.random.default_rng([self.order.seed, 0])
+        drawn = np.stack([stretch * n_blocks + rng.permutation(n_blocks) for stretch in range(n_strips)])
+        # The strips of a window are read in order, and the first bad one is the first.
+        blocks = [
+            [tuple(strip for strip in block[k::windows].tolist() if lengths[strip]) for k in range(windows)]
+            for block in drawn.T
+        ]
+        return table.recut(lengths), [kept for block in blocks if (kept := [window for window in block if window])]
 
-    def _groups(self, table: Table, block_rows: int) -> list[tuple[int, ...]]:
-        lengths = table.X.lengths
-        order = np.arange(table.n_blocks)
-        if self.order.shuffle:
-            order = self._drawn(table, block_rows)
-        if lengths is None:
-            return [(int(i),) for i in order]
-        groups: list[tuple[int, ...]] = []
-        group: list[int] = []
-        rows = 0
-        for i in order:
-            # A block that is over the mark alone stands alone; small ones are joined up to the mark.
-            if group and rows + lengths[i] > block_rows:
-                # Its rows are mixed anyway; in order, they are read in order, and the first bad one is the first.
-                groups.append(tuple(sorted(group)))
-                group, rows = [], 0
-            if lengths[i]:
-                group.append(int(i))
-                rows += lengths[i]
-        if group:
-            groups.append(tuple(sorted(group)))
-            if self.order.shuffle and len(groups) > 2:
-                # What was left over is short, and from one part of the table: a model would lean towards what it saw last.
-                groups.insert(1, groups.pop())
-        return groups
-
-    def _drawn(self, table: Table, block_rows: int) -> Array:
-        """Return the blocks in random order, those of each group from all over the table.
-
-        The table is divided into as many stretches as a group has blocks, and each stretch gives every group one. Groups
-        drawn freely from rows that are sorted by class would differ in their shares of the classes, and the model would
-        lean towards the last of them.
-        """
+    def _whole_blocks(self, table: Table, block_rows: int) -> list[list[tuple[int, ...]]]:
+        """Return groups of the blocks of a table that cannot be cut elsewhere, each from all over the table."""
         rng = np.random.default_rng([self.order.seed, 0])
         n, n_rows = table.n_blocks, table.X.n_rows
         a_group = max(1, min(n, block_rows * n // n_rows)) if n_rows else 1
@@ -143,23 +150,30 @@ class Grouped:
         for places, stretch in zip(drawn, stretches, strict=True):
             places[: len(stretch)] = rng.permutation(stretch)
         order = drawn.T.reshape(-1)
-        return order[order >= 0]
+        groups = _joined(order[order >= 0].tolist(), table.X.lengths, block_rows)
+        if len(groups) > 2 and table.X.lengths is not None:
+            # What was left over is short, and from one part of the table: a model would lean towards what it saw last.
+            groups.insert(1, groups.pop())
+        return [[tuple(sorted(group))] for group in groups]
 
     def _rows(self, group: Sequence[int]) -> int:
         lengths = self.table.X.lengths
         return 0 if lengths is None else sum(lengths[i] for i in group)
 
-    def permutation(self, i: int, n: int) -> Array | None:
-        """Return which row of group `i` comes first, second, ...; or None to leave them as they are.
+    def orders(self, i: int, n: int) -> list[Array] | None:
+        """Return for each window of group `i`, of `n` rows, which row comes first, second, ...; or None for none mixed.
 
-        Groups hold other rows each; one random order, turned by a random amount for each group, mixes them as well as
-        one drawn anew would, at a tenth of the cost.
+        Windows hold other rows each; one random order, turned by a random amount for each, mixes them as well as one
+        drawn anew would, at a tenth of the cost.
         """
         if not self.order.shuffle:
             return None
-        if n != len(self._mixing):
-            return np.random.default_rng([self.order.seed, 1, i]).permutation(n)
-        return np.roll(self._mixing, self._turns[i])
+        sizes = self._sizes[i]
+        if n != sum(sizes):  # the rows of a block of unknown length
+            return [np.random.default_rng([self.order.seed, 1, i]).permutation(n)]
+        longest = len(self._mixing) // 2
+        turned = [self._mixing[turn : turn + longest] for turn in self._turns[self._firsts[i] : self._firsts[i + 1]]]
+        return [order if n == longest else order[order < n] for n, order in zip(sizes, turned, strict=True)]
 
     def located(self, error: DataError, i: int, /) -> DataError:
         """Return `error`, whose rows count within group `i` unless its source is known, with its place in the table.
@@ -219,3 +233,28 @@ def _cut_every(n: int, rows: int) -> tuple[int, ...]:
     if n % rows or not lengths:
         lengths.append(n % rows)
     return tuple(lengths)
+
+
+def _strips(n: int, count: int) -> tuple[int, ...]:
+    """Return the lengths of so many strips of `n` rows, as even as they can be."""
+    # Multiples of 64 rows are open to the wide view of narrow rows; the last strip takes what is left of one.
+    unit = 64 if n >= 512 * count else 1
+    ends = [min(n, unit * (-(-n // unit) * k // count)) for k in range(count + 1)]
+    return tuple(int(stop - start) for start, stop in pairwise(ends))
+
+
+def _joined(order: Iterable[int], lengths: Sequence[int] | None, block_rows: int) -> list[tuple[int, ...]]:
+    """Return blocks in groups of at most `block_rows` rows; one that is longer stands alone, empty ones are left out."""
+    if lengths is None:
+        return [(i,) for i in order]
+    groups: list[tuple[int, ...]] = []
+    group: list[int] = []
+    rows = 0
+    for i in order:
+        if group and rows + lengths[i] > block_rows:
+            groups.append(tuple(group))
+            group, rows = [], 0
+        if lengths[i]:
+            group.append(i)
+            rows += lengths[i]
+    return [*groups, tuple(group)] if group else groups

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ooclearn._namespace import int_dtype, like, namespace, ones
+from ooclearn.blocks import Blocks
 from ooclearn.buffers import Buffers, local_buffers
 from ooclearn.exceptions import DataError, NonFiniteError
 from ooclearn.feeds import Grouped
-from ooclearn.rowmaps import RowMap, map_into
+from ooclearn.rowmaps import Affine, RowMap, map_into
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.statistics.join import Join
 from ooclearn.table import Rows, Table
@@ -20,6 +21,9 @@ from ooclearn.tiles import run_of_rows
 from ooclearn.types import Array
 
 __all__ = ["Preparation", "Prepare", "Prepared"]
+
+# The rows of a window come out in this many tiles, which lie in the second cache while they are mapped.
+_TILES = 4
 
 Prepared = tuple[list[Rows], Any, "DataError | None"]
 
@@ -42,22 +46,23 @@ class Preparation:
     finite: bool
     buffers: Buffers
 
-    def whole(self, X: Array, order: Array | None, /) -> Array:
-        """Return the rows of a group that were read as one array: row ``order[j]`` comes as row `j`."""
+    def whole(self, X: Array, orders: Sequence[Array] | None, /) -> Array:
+        """Return the rows of a group that were read as one array, mixed within windows."""
         if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "fiub":
             n = X.shape[0]
             out = self.room(n, X)
+            if orders is not None:
+                for rows, order in windows_of(n, orders):
+                    self.window(X[rows], order, out[rows])
+                return out
             step = run_of_rows(X.nbytes // max(1, n))
             for start in range(0, n, step):
-                if order is None:
-                    self.tile(X[start : start + step], out, start)
-                else:
-                    self.mixed(X, order[start : start + step], out[start : start + step])
+                self.tile(X[start : start + step], out, start)
             return out
         mapped = X if self.row_map is None else self.row_map(X)
         if self.finite:
             self._refuse(X, mapped)
-        return mapped if order is None else in_order(mapped, order)
+        return mapped if orders is None else in_order(mapped, joined_orders(orders))
 
     def room(self, n: int, X: Array, /) -> Array:
         """Return memory for `n` prepared rows that come from rows like those of `X`."""
@@ -72,15 +77,22 @@ class Preparation:
         if self.finite:
             self._refuse(X, out)
 
-    def mixed(self, X: Array, order: Array, out: Array, /) -> None:
+    def window(self, X: Array, order: Array, out: Array, /) -> None:
         """Fill `out` with what comes of row ``order[0]`` of `X`, row ``order[1]``, ..."""
-        if self.row_map is None:
-            _take(X, order, out)
-        else:
-            self._map(_take(X, order), out)
+        n = len(order)
+        row_map = self.row_map
+        by_column = isinstance(row_map, Affine) and row_map.diagonal
+        in_place = by_column and (out.dtype, out.shape[1:]) == (X.dtype, X.shape[1:])
+        step = max(64, run_of_rows(X.nbytes // max(1, n)) // _TILES // 64 * 64)
+        for start in range(0, n, step):
+            tile, room = order[start : start + step], out[start : start + step]
+            if row_map is None or in_place:
+                _take(X, tile, room)
+            if row_map is not None:
+                map_into(row_map, room if in_place else _take(X, tile), room)
         if self.finite and not _surely_finite(out):
             # In the order in which they were read, so that the first bad cell is named.
-            self._refuse(X, X if self.row_map is None else self.row_map(X))
+            self._refuse(X, X if row_map is None else row_map(X))
 
     def _map(self, X: Array, out: Array) -> None:
         if self.row_map is None:
@@ -119,12 +131,13 @@ class Prepare:
 
     def __call__(self, i: int, rows: Rows, /) -> Prepared:
         """Return what comes of group `i`, whose rows were read as one block."""
-        order = self.grouped.permutation(i, rows.n)
+        orders = self.grouped.orders(i, rows.n)
+        order = None if orders is None else joined_orders(orders)
         try:
             self._check(rows)
             state = self._state(rows)
             y, w = (part if part is None or order is None else in_order(part, order) for part in (rows.y, rows.w))
-            return [Rows(one.whole(rows.X, order), y, w) for one in self.preparations], state, None
+            return [Rows(one.whole(rows.X, orders), y, w) for one in self.preparations], state, None
         except DataError as error:
             return [], None, error
 
@@ -148,38 +161,52 @@ class Prepare:
         for check in self.checks:
             check(rows)
 
-    def by_tiles(self, _: int, table: Table, group: Sequence[int], /) -> Prepared | None:
-        """Return what comes of a group, read tile by tile; None if its rows must be read as one block.
+    def by_tiles(self, i: int, table: Table, group: Sequence[int], /) -> Prepared | None:
+        """Return what comes of group `i`, read bit by bit; None if its rows must be read as one block.
 
-        Each tile is mapped and looked through while it is in the processor's cache. Rows that are mixed are read as
-        one block: to read here and there and write straight on is several times as fast as the other way round.
+        What is read is mapped and looked through while it is in the processor's cache: tiles, of rows in order, and
+        of rows that are mixed the windows within which they are. The memory that a window is read into is written
+        again for the next, before the system has moved it out of the cache: that halves the cost of reading.
         """
         X = table.X
-        if self.grouped.order.shuffle:
-            return None
         if X.ndim != 2 or X.dtype.kind not in "fiub" or X.lengths is None or X.backend_name != "numpy":
             return None
         n = sum(X.lengths[k] for k in group)
         y, w = (None if part is None else part.gather(group) for part in (table.y, table.w))
+        orders = self.grouped.orders(i, n)
         start = 0
         state = None
         rooms: list[Array] = []
         try:
             self._check(Rows(None, y, w))
-            for k in group:
-                for tile in X.tiles(k, run_of_rows(X.row_bytes)):
-                    if not isinstance(tile, np.ndarray):
-                        return None
-                    if not rooms:
-                        rooms = [one.room(n, tile) for one in self.preparations]
-                    for one, room in zip(self.preparations, rooms, strict=True):
-                        one.tile(tile, room, start)
-                    stop = start + tile.shape[0]
-                    state = self._seen(state, tile, *(part if part is None else part[start:stop] for part in (y, w)))
-                    start = stop
+            for k, rows in enumerate(self._read(i, X, group)):
+                if not isinstance(rows, np.ndarray):
+                    return None
+                if not rooms:
+                    rooms = [one.room(n, rows) for one in self.preparations]
+                stop = start + rows.shape[0]
+                for one, room in zip(self.preparations, rooms, strict=True):
+                    if orders is None:
+                        one.tile(rows, room, start)
+                    else:
+                        one.window(rows, orders[k], room[start:stop])
+                state = self._seen(state, rows, *(part if part is None else part[start:stop] for part in (y, w)))
+                start = stop
         except DataError as error:
             return [], None, error if error.source is not None else error.located(first_row=start)
+        if orders is not None:
+            order = joined_orders(orders)
+            y, w = (part if part is None else in_order(part, order) for part in (y, w))
         return [Rows(room, y, w) for room in rooms], state, None
+
+    def _read(self, i: int, X: Blocks, group: Sequence[int]) -> Iterator[Array]:
+        """Yield the rows of a group bit by bit; each is lent until the next is asked for."""
+        if self.grouped.order.shuffle:
+            for window in self.grouped.windows[i]:
+                yield X.gather(window, local_buffers().empty)
+            return
+        for k in group:
+            yield from X.tiles(k, run_of_rows(X.row_bytes))
 
     def _seen(self, state: Any, tile: Array, y: Array | None, w: Array | None) -> Any:
         """Take a tile into the statistics that ride along."""
@@ -209,8 +236,25 @@ def _take(X: Array, order: Array, out: Array | None = None) -> Array:
     return np.take(X, order, axis=0, out=out, mode="clip")
 
 
+def windows_of(n: int, orders: Sequence[Array], /) -> Iterator[tuple[slice, Array]]:
+    """Yield the rows of each window, and the order within it."""
+    start = 0
+    for order in orders:
+        yield slice(start, start + len(order)), order
+        start += len(order)
+    assert start == n
+
+
+def joined_orders(orders: Sequence[Array], /) -> Array:
+    """Return the orders of windows, one behind the other, as one of all their rows."""
+    n = sum(map(len, orders))
+    return np.concatenate([order + rows.start for rows, order in windows_of(n, orders)])
+
+
 def in_order(values: Array, order: Array, /) -> Array:
     """Return the rows of an array of any library in an order."""
-    if isinstance(values, np.ndarray) or hasattr(values, "tocsr"):
+    if isinstance(values, np.ndarray):
+        return np.take(values, order, axis=0)
+    if hasattr(values, "tocsr"):
         return values[order]
     return namespace(values).take(values, like(order, values, int_dtype(values)), axis=0)

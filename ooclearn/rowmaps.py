@@ -73,6 +73,10 @@ class Affine:
     divide: bool = False
     squeeze: bool = False
     out_dtype: np.dtype[Any] | None = None
+    _kept: dict[int, list[tuple[Array, Any]]] = field(default_factory=dict, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_kept": {}}
 
     @property
     def diagonal(self) -> bool:
@@ -102,8 +106,7 @@ class Affine:
         wide = out.reshape(seen.shape) if out.flags.c_contiguous else None
         if wide is None:
             seen, wide, k = block, out, 1
-        for values, function in self._steps():
-            row = np.tile(values, k) if k > 1 else values
+        for row, function in self._wide_steps(k):
             # Computed in float64 whatever goes in and comes out: NumPy casts in small runs that stay in cache.
             function(seen, row, out=wide, casting="same_kind", dtype=np.float64)
             seen = wide
@@ -118,6 +121,12 @@ class Affine:
             (self.offset, np.add),
         ]
         return [(np.asarray(values, dtype=np.float64), step) for values, step in steps if values is not None]
+
+    def _wide_steps(self, k: int) -> list[tuple[Array, Any]]:
+        """Return the steps for `k` rows seen as one; kept, since they are asked for with every tile."""
+        if k not in self._kept:
+            self._kept[k] = [(np.tile(values, k), function) for values, function in self._steps()]
+        return self._kept[k]
 
     def _diagonal(self, block: Array, wide: Array) -> Array:
         xp = namespace(block)

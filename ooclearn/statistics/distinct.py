@@ -107,6 +107,12 @@ def _by_position(y: Array, w: Array | None) -> Counts | None:
     low, high = y.min(), y.max()
     if not float(high) - float(low) < _POSITIONS or abs(float(low)) > 2**52:
         return None
+    if w is None and y.dtype.kind in "iu" and int(high) - int(low) <= 1:
+        # Two classes at most, the usual case: a comparison is several times as fast as counting by position.
+        there = np.asarray([low] if low == high else [low, high], dtype=y.dtype)
+        n_high = int(np.count_nonzero(y == high))
+        found = np.asarray([n_high] if low == high else [len(y) - n_high, n_high])
+        return Counts(there, found, found.astype(np.float64))
     at = y
     if y.dtype.kind in "bf" or y.dtype == np.uint64 or low < 0 or high >= _POSITIONS:
         at = local_buffers().empty(y.shape, np.dtype(np.int64))
