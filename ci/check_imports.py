@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
     "foundations": ["_compat", "_namespace", "buffers", "config", "events", "exceptions", "tiles", "types", "workers"],
     "data": ["backend", "blocks", "rowmaps", "statistics", "storage", "table"],
-    "driver": ["diagnostics", "feeds", "folding", "passes", "plan", "preparation"],
+    "driver": ["diagnostics", "feeds", "folding", "passes", "plan", "preparation", "summing"],
     "base": ["base", "validation"],
     "estimators": [],
     "top": ["", "__main__", "demo", "testing"],

@@ -12,11 +12,12 @@ from ooclearn.config import n_workers
 from ooclearn.events import Work, record, working
 from ooclearn.exceptions import DataError
 from ooclearn.statistics.protocol import MergeTree, Statistic, parts_of
+from ooclearn.summing import Summing
 from ooclearn.table import Rows, Table
 from ooclearn.tiles import run_of_rows
 from ooclearn.workers import one_blas_thread, ordered
 
-__all__ = ["ThreadedReading", "fold_block", "located", "tile_rows"]
+__all__ = ["DeviceReading", "ThreadedReading", "fold_block", "located", "tile_rows"]
 
 T = TypeVar("T")
 
@@ -48,6 +49,44 @@ def located(error: DataError, table: Table, i: int, first: int) -> DataError:
     at = start if error.rows is None else start + error.rows[0]
     source = table.part(error.part).name_at(at)
     return error.located(source=source, block=i, first_row=start, names=table.X.names)
+
+
+class DeviceReading:
+    """The verb ``fold`` over blocks of a device: statistics are added up there, and come back once."""
+
+    def deliver(self, table: Table, take: Callable[[int, Rows], None], /, *, work: Work) -> None:
+        """Give each block of the table to `take`, in order."""
+        with ExitStack() as stack:
+            stack.callback(table.release)
+            stack.enter_context(working(work))
+            for i in range(table.n_blocks):
+                n = 0 if table.X.lengths is None else table.X.lengths[i]
+                with record(work, "fold", i, n, n * sum(part.row_bytes for part in table.parts)):
+                    take(i, table.gather([i]))
+
+    def fold(self, table: Table, statistic: Statistic[Any], /, *, work: Work) -> Any:
+        """Read the table once; return the state of `statistic`. One synchronisation, one copy to the host.
+
+        Where a sum turns out to be no number, the table is read again block by block, as by other backends, which
+        names the cell that has spoilt it, or does without it.
+        """
+        summing = Summing(statistic)
+        careful = super().fold  # type: ignore[misc]  # of what it is mixed with
+        if not summing.summed:
+            return careful(table, statistic, work=work)
+
+        def take(i: int, rows: Rows) -> None:
+            try:
+                summing.take(rows)
+            except DataError as error:
+                raise located(error, table, i, 0) from error.__cause__
+
+        self.deliver(table, take, work=work)
+        states, left = summing.result(self)  # type: ignore[arg-type]  # it is mixed into a backend
+        if left is None:
+            return states
+        again = careful(table.only(left.parts), left, work=replace(work, title=f"{work.title}, block by block"))
+        return {**states, **again} if isinstance(states, dict) else again[""]
 
 
 class ThreadedReading:

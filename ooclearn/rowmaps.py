@@ -19,7 +19,7 @@ from ooclearn.backend import backend_of
 from ooclearn.exceptions import DataError, NonFiniteError
 from ooclearn.types import Array
 
-__all__ = ["Affine", "Chain", "Columns", "Kind", "RowMap", "Rowwise", "compose", "kind_of", "map_into"]
+__all__ = ["Affine", "Chain", "Columns", "Kind", "RowMap", "Rowwise", "compose", "kind_of", "map_into", "on_host"]
 
 # What is known of a map before it is fitted, as far as statistics can be seen through it.
 # "mixed" is affine, but not as a whole: some columns come out of a matrix, others of themselves alone.
@@ -330,6 +330,13 @@ def map_into(row_map: RowMap, block: Array, out: Array, /) -> None:
         row_map.into(block, out)
     else:
         out[...] = row_map(block)
+
+
+def on_host(row_map: RowMap | None, /) -> bool:
+    """Say whether a map copies the rows of a device to the host and back."""
+    if isinstance(row_map, Chain):
+        return any(on_host(one) for one in row_map.maps)
+    return row_map is not None and not isinstance(row_map, (Affine, Columns)) and bool(getattr(row_map, "host", True))
 
 
 def kind_of(row_map: RowMap | None, /) -> Kind | None:

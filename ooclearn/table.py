@@ -27,6 +27,7 @@ class Rows:
     y: Array | None = None
     w: Array | None = None
     start: int | None = None  # the number of the first row in the table, where a statistic has asked for it
+    labels: Array | None = None  # y where it was read, if that is the host and X lies on a device
 
     @property
     def n(self) -> int:
@@ -221,7 +222,7 @@ def _beside(X: Array, y: Array | None, w: Array | None) -> Rows:
             return like(part, X)
         return like(part, X, namespace(X).bool if part.dtype.kind == "b" else int_dtype(X))
 
-    return Rows(X, follow(y), follow(w))
+    return Rows(X, follow(y), follow(w), labels=y if isinstance(y, np.ndarray) else None)
 
 
 def _on_host(part: Array | None) -> Array | None:

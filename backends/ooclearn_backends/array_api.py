@@ -9,7 +9,7 @@ import numpy as np
 
 from ooclearn._namespace import shareable
 from ooclearn.blocks import Blocks, SourceBlocks
-from ooclearn.folding import ThreadedReading
+from ooclearn.folding import DeviceReading, ThreadedReading
 from ooclearn.rowmaps import RowMap
 from ooclearn.storage.arrays import ArraySource
 from ooclearn.types import Array
@@ -17,7 +17,7 @@ from ooclearn.types import Array
 __all__ = ["BACKEND", "ArrayApiBackend"]
 
 
-class ArrayApiBackend(ThreadedReading):
+class ArrayApiBackend(DeviceReading, ThreadedReading):
     """Arrays in the memory of one device; all work is done there, by one worker."""
 
     name = "array_api"

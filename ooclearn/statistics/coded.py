@@ -34,7 +34,7 @@ def labels_of(rows: Rows, /) -> Array:
     """Return the labels of rows, one-dimensional, on the host; missing ones are refused, with the place."""
     if rows.y is None:
         raise ValueError("requires y to be passed, but the target y is None")
-    y = backend_of(rows.y).to_host(rows.y)
+    y: Array = rows.labels if rows.labels is not None else backend_of(rows.y).to_host(rows.y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:

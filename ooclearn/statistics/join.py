@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ooclearn.rowmaps import Columns, Kind, RowMap
-from ooclearn.statistics.protocol import Statistic, after, before, contained, parts_of
+from ooclearn.rowmaps import Columns, Kind, RowMap, on_host
+from ooclearn.statistics.protocol import Statistic, Sums, after, before, contained, is_summed, parts_of
 
 if TYPE_CHECKING:
     from ooclearn.table import Rows
@@ -70,12 +70,56 @@ def _taken(states: dict[str, Any], *, name: str, taken: Callable[[Any], Any]) ->
     return taken(states[name])
 
 
+class _Around:
+    """A statistic of rows that another is asked of; what to do to the rows first is in :meth:`_given`."""
+
+    statistic: Any
+
+    def _given(self, rows: Rows, /) -> Rows:
+        raise NotImplementedError  # a subclass's duty, not a path
+
+    @property
+    def summable(self) -> bool:
+        """Whether it can be added up on a device."""
+        return is_summed(self.statistic)
+
+    def of(self, rows: Rows, /) -> Any:
+        """Return the state of one block."""
+        return self.statistic.of(self._given(rows))
+
+    def merge(self, a: Any, b: Any, /) -> Any:
+        """Return the state of the rows of `a` followed by those of `b`."""
+        return self.statistic.merge(a, b)
+
+    def origin(self, rows: Rows, /) -> Sums:
+        """Return what all blocks are centred by, from the first."""
+        origin: Sums = self.statistic.origin(self._given(rows))
+        return origin
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return what is to be added up, of one block."""
+        sums: Sums = self.statistic.sums(self._given(rows), origin)
+        return sums
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks."""
+        sums: Sums = self.statistic.add(a, b)
+        return sums
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> Any:
+        """Return the state of all rows, or None."""
+        return self.statistic.state(origin, sums, rows)
+
+
 @dataclass(frozen=True)
-class Through:
+class Through(_Around):
     """A statistic of the rows that come out of a row map, computed while the table before it is read."""
 
     statistic: Statistic[Any]
     row_map: RowMap
+
+    def _given(self, rows: Rows, /) -> Rows:
+        return replace(rows, X=self.row_map(rows.X))
 
     def contains(self, other: Any, /) -> Callable[[Any], Any] | None:
         """Return how the state of `other` follows, if it is asked through the same map."""
@@ -101,20 +145,20 @@ class Through:
         """What is read."""
         return parts_of(self.statistic)
 
-    def of(self, rows: Rows, /) -> Any:
-        """Return the state of one block."""
-        return self.statistic.of(type(rows)(self.row_map(rows.X), rows.y, rows.w, rows.start))
-
-    def merge(self, a: Any, b: Any, /) -> Any:
-        """Return the state of the rows of `a` followed by those of `b`."""
-        return self.statistic.merge(a, b)
+    @property
+    def summable(self) -> bool:
+        """Whether it can be added up on a device; what goes through a function of the host cannot."""
+        return is_summed(self.statistic) and not on_host(self.row_map)
 
 
 @dataclass(frozen=True)
-class Unweighted:
+class Unweighted(_Around):
     """A statistic that leaves the table's sample weights out of account."""
 
     statistic: Statistic[Any]
+
+    def _given(self, rows: Rows, /) -> Rows:
+        return replace(rows, w=None)
 
     def contains(self, other: Any, /) -> Callable[[Any], Any] | None:
         """Return how the state of `other` follows, if that leaves weights out too."""
@@ -133,11 +177,3 @@ class Unweighted:
     def parts(self) -> frozenset[str]:
         """What is read."""
         return parts_of(self.statistic) - {"w"}
-
-    def of(self, rows: Rows, /) -> Any:
-        """Return the state of one block."""
-        return self.statistic.of(type(rows)(rows.X, rows.y, None, rows.start))
-
-    def merge(self, a: Any, b: Any, /) -> Any:
-        """Return the state of the rows of `a` followed by those of `b`."""
-        return self.statistic.merge(a, b)

@@ -19,8 +19,9 @@ from ooclearn._namespace import (
 )
 from ooclearn.backend import backend_of
 from ooclearn.rowmaps import Affine, Columns, Kind, RowMap
+from ooclearn.statistics.added import added, first_mean, weight_sums, widened
 from ooclearn.statistics.checks import refuse_infinite, refuse_weights
-from ooclearn.statistics.protocol import Statistic
+from ooclearn.statistics.protocol import Statistic, Sums
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -180,6 +181,41 @@ class Moments:
         mean, rest = np.where(a.n == 0, b.mean, mean), np.where(a.n == 0, b.rest, rest)
         m2 = a.m2 + b.m2 + delta * delta * (a.n * share)
         return MomentsState(a.rows + b.rows, a.weight + b.weight, n, mean, rest, m2, max(a.rounding, b.rounding))
+
+    def origin(self, rows: Rows, /) -> Sums:
+        """Return what all blocks are centred by: the mean of the first rows, without what is missing."""
+        return {"shift": _representable(first_mean(rows), rows.X), "rounding": _rounding(widened(rows.X))}
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return, by column, the count and the sums of what differs from the origin, and of its squares."""
+        x, w = widened(rows.X), rows.w
+        xp = namespace(x)
+        missing = xp.isnan(x)
+        centred = xp.where(missing, xp.zeros_like(x), x - origin["shift"])
+        weight, bad = weight_sums(w, x)
+        return {
+            "count": column_sums(xp.astype(xp.logical_not(missing), x.dtype), weight),
+            "off": column_sums(centred, weight),
+            "squares": column_sums(centred * centred, weight),
+            "bad": bad,
+            "weight": None if weight is None else xp.sum(weight),
+        }
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks."""
+        return added(a, b)
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> MomentsState | None:
+        """Return the state of all rows; None where a cell is infinite or a weight is none."""
+        count, off, squares = sums["count"], sums["off"], sums["squares"]
+        if sums["bad"] or not (np.isfinite(off).all() and np.isfinite(squares).all()):
+            return None
+        there = count > 0
+        offset = np.divide(off, count, out=np.zeros_like(off), where=there)
+        mean, rest = sum_and_rest(np.where(there, origin["shift"], 0.0), offset)
+        m2 = np.maximum(squares - off * offset, 0.0)
+        weight = float(rows if sums["weight"] is None else sums["weight"])
+        return MomentsState(rows, weight, count, mean, rest, m2, float(origin["rounding"]))
 
 
 def affine_mean(mean: Array, rest: Array, row_map: RowMap) -> tuple[Array, Array, Array]:

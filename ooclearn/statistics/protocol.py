@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from ooclearn.rowmaps import Kind, RowMap
     from ooclearn.table import Rows
 
-__all__ = ["MergeTree", "Statistic", "after", "before", "contained", "merge_all", "parts_of"]
+__all__ = [
+    "MergeTree",
+    "Statistic",
+    "Summed",
+    "Sums",
+    "after",
+    "before",
+    "contained",
+    "is_summed",
+    "merge_all",
+    "parts_of",
+]
 
 S = TypeVar("S")
+Sums: TypeAlias = dict[str, Any]
 
 
 class Statistic(Protocol[S]):
@@ -36,6 +48,35 @@ class Statistic(Protocol[S]):
 
     def merge(self, a: S, b: S, /) -> S:
         """Return the state of the rows of `a` followed by those of `b`."""
+
+
+class Summed(Statistic[S], Protocol[S]):
+    """A statistic that is added up on a device: no number comes back before the end of a pass.
+
+    ``origin``, ``sums`` and ``add`` only give work to the device. They look at shapes and dtypes and never at a value:
+    no ``float()``, ``bool()`` or copy to the host, no result whose shape depends on values, and what they need of the
+    host goes to the device once, in ``origin``. Their results are dictionaries of arrays on the device; other values in
+    them (host arrays, numbers, None) stay as they are. Cells that spoil a sum (NaN, infinities, weights below 0) leave
+    their mark in it; ``state`` then gives None, and the pass is made again block by block with ``of``, which names the
+    cell or does without it.
+    """
+
+    def origin(self, rows: Rows, /) -> Sums:
+        """Return what all blocks are centred by or compared with, from the first block, which has rows."""
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return what is to be added up, of one block, which has rows."""
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks; may write to those of `a`."""
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> S | None:
+        """Return the state of all rows from host arrays, float64 and int64; None where they do not tell it."""
+
+
+def is_summed(statistic: Any, /) -> bool:
+    """Say whether a statistic can be added up on a device."""
+    return hasattr(statistic, "sums") and bool(getattr(statistic, "summable", True))
 
 
 class MergeTree(Generic[S]):

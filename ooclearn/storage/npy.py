@@ -89,7 +89,7 @@ class FileSource:
         """
         row = self._strides[0]
         plain = hasattr(os, "preadv") and self._stored.isnative and out.flags.c_contiguous
-        if not plain or row * len(out) != out.nbytes:
+        if not plain or not out.nbytes or row * len(out) != out.nbytes:
             return False
         view, at = _bytes_of(out), 0
         try:
@@ -97,7 +97,7 @@ class FileSource:
                 fd = file.fileno()
                 for start, stop in runs:
                     n = (stop - start) * row
-                    if os.preadv(fd, [view[at : at + n]], self.offset + start * row) != n:
+                    if n and os.preadv(fd, [view[at : at + n]], self.offset + start * row) != n:
                         return False
                     at += n
                 return _identity(os.fstat(fd)) == self._identity

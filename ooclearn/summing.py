@@ -1,0 +1,106 @@
+"""Adding up statistics on a device: launches alone during a pass, and one small copy back at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from ooclearn._namespace import device_of, float_dtype, namespace
+from ooclearn.backend import Backend
+from ooclearn.statistics.join import Join
+from ooclearn.statistics.protocol import MergeTree, Statistic, Sums, is_summed
+from ooclearn.table import Rows
+from ooclearn.types import Array
+
+__all__ = ["Summing", "brought_back"]
+
+
+class Summing:
+    """The statistics of one pass over blocks of a device.
+
+    Those that can be are added up there, by :class:`~ooclearn.statistics.protocol.Summed`; the others are computed
+    block by block, and their states merged on the host.
+
+    Parameters
+    ----------
+    statistic : Statistic
+        One, or a :class:`Join` of several.
+    """
+
+    def __init__(self, statistic: Statistic[Any]) -> None:
+        self._joined = isinstance(statistic, Join)
+        self._parts: Mapping[str, Any] = statistic.statistics if isinstance(statistic, Join) else {"": statistic}
+        self.summed = {name: one for name, one in self._parts.items() if is_summed(one)}
+        self._others = {name: one for name, one in self._parts.items() if name not in self.summed}
+        self._trees: dict[str, MergeTree[Any]] = {name: MergeTree(one) for name, one in self._others.items()}
+        self._origins: dict[str, Sums] = {}
+        self._sums: dict[str, Sums] = {}
+        self._rows = 0
+
+    def take(self, rows: Rows, /) -> None:
+        """Take one block in; empty ones too."""
+        for name, one in self._others.items():
+            self._trees[name].add(one.of(rows))
+        if not rows.n:
+            return
+        self._rows += rows.n
+        for name, one in self.summed.items():
+            if name not in self._origins:
+                self._origins[name] = one.origin(rows)
+            sums = one.sums(rows, self._origins[name])
+            self._sums[name] = one.add(self._sums[name], sums) if name in self._sums else sums
+
+    def result(self, backend: Backend, /) -> tuple[Any, Join | None]:
+        """Return the states, and those statistics whose sums do not tell their state, if any; one copy to the host."""
+        states = dict.fromkeys(self._parts) | {name: tree.result() for name, tree in self._trees.items()}
+        names = list(self._sums)
+        held = brought_back([part for name in names for part in (self._origins[name], self._sums[name])], backend)
+        for k, name in enumerate(names):
+            states[name] = self.summed[name].state(held[2 * k], held[2 * k + 1], self._rows)
+        left = {name: one for name, one in self.summed.items() if states[name] is None}
+        return (states if self._joined else states[""]), (Join(**left) if left else None)
+
+
+def brought_back(sums: Sequence[Sums], backend: Backend, /) -> list[Sums]:
+    """Return dictionaries of arrays of a device with host arrays in their place, by one copy for all."""
+    floats: list[Array] = []
+    integers: list[Array] = []
+    for values in sums:
+        for value in values.values():
+            if _on_device(value):
+                (integers if _kept_whole(value) else floats).append(value)
+    came = {"float": _unpacked(floats, backend, np.float64), "int": _unpacked(integers, backend, np.int64)}
+    return [
+        {
+            name: came["int" if _kept_whole(value) else "float"].pop(0) if _on_device(value) else value
+            for name, value in values.items()
+        }
+        for values in sums
+    ]
+
+
+def _on_device(value: Any) -> bool:
+    return array_api_compat.is_array_api_obj(value) and not isinstance(value, (np.ndarray, np.generic))
+
+
+def _kept_whole(value: Array) -> bool:
+    """Say whether whole numbers need a copy of their own: the widest float of the device cannot hold them."""
+    xp = namespace(value)
+    whole = bool(xp.isdtype(value.dtype, ("integral", "bool")))
+    return whole and xp.finfo(float_dtype(value)).bits < 64
+
+
+def _unpacked(arrays: list[Array], backend: Backend, dtype: Any) -> list[Array]:
+    """Return arrays of one device on the host, copied as one."""
+    if not arrays:
+        return []
+    xp = namespace(arrays[0])
+    wide = float_dtype(arrays[0]) if dtype is np.float64 else xp.int32
+    flat = [xp.astype(xp.reshape(one, (-1,)), wide, copy=False) for one in arrays]
+    assert len({str(device_of(one)) for one in flat}) == 1
+    host = np.asarray(backend.to_host(xp.concat(flat)), dtype=dtype)
+    ends = np.cumsum([int(np.prod(one.shape, dtype=np.int64)) for one in arrays])[:-1]
+    return [part.reshape(tuple(one.shape)) for part, one in zip(np.split(host, ends), arrays, strict=True)]
