@@ -33,8 +33,8 @@ class Summing:
     def __init__(self, statistic: Statistic[Any]) -> None:
         self._joined = isinstance(statistic, Join)
         self._parts: Mapping[str, Any] = statistic.statistics if isinstance(statistic, Join) else {"": statistic}
-        self.summed = {name: one for name, one in self._parts.items() if is_summed(one)}
-        self._others = {name: one for name, one in self._parts.items() if name not in self.summed}
+        self.summed: dict[str, Any] = {name: one for name, one in self._parts.items() if is_summed(one)}
+        self._others: dict[str, Any] = {name: one for name, one in self._parts.items() if name not in self.summed}
         self._trees: dict[str, MergeTree[Any]] = {name: MergeTree(one) for name, one in self._others.items()}
         self._origins: dict[str, Sums] = {}
         self._sums: dict[str, Sums] = {}
