@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
     "foundations": ["_compat", "_namespace", "buffers", "config", "events", "exceptions", "tiles", "types", "workers"],
     "data": ["backend", "blocks", "rowmaps", "statistics", "storage", "table"],
-    "driver": ["diagnostics", "feeds", "folding", "passes", "plan", "preparation", "summing"],
+    "driver": ["diagnostics", "feeds", "folding", "passes", "plan", "preparation", "ring", "sending", "summing"],
     "base": ["base", "validation"],
     "estimators": [],
     "top": ["", "__main__", "demo", "testing"],
@@ -36,7 +36,7 @@ HEIGHT = {name: height for height, names in enumerate(LAYERS.values()) for name 
 ESTIMATORS = list(LAYERS).index("estimators")
 
 # What a core installation has: the dependencies of pyproject.toml, and what scikit-learn itself requires.
-CORE = {"array_api_compat", "array_api_extra", "joblib", "numpy", "scipy", "sklearn", "threadpoolctl"}
+CORE = {"array_api_compat", "joblib", "numpy", "scipy", "sklearn", "threadpoolctl"}
 # What an adapter is the adapter of; by the name of its module.
 OWN = {"cupy": {"cupy", "cupyx"}, "dask": {"cloudpickle", "dask", "distributed"}}
 

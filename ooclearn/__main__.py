@@ -21,7 +21,7 @@ from ooclearn.preprocessing import StandardScaler
 
 __all__ = ["main"]
 
-_CORE = ("numpy", "scikit-learn", "scipy", "joblib", "threadpoolctl", "array-api-compat", "array-api-extra")
+_CORE = ("numpy", "scikit-learn", "scipy", "joblib", "threadpoolctl", "array-api-compat")
 _OPTIONAL = (
     "dask",
     "distributed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import array_api_compat
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = [
     "column_sums_of_squares",
     "device_of",
     "float_dtype",
+    "holds",
     "int_dtype",
     "is_numpy",
     "like",
@@ -23,6 +25,7 @@ __all__ = [
     "ones",
     "run_of",
     "shareable",
+    "surely_finite",
     "unwiden",
     "widen",
 ]
@@ -47,8 +50,18 @@ def namespace(x: Array, /) -> Namespace:
 
 
 def device_of(x: Array, /) -> object:
-    """Return the device of `x`, or None for NumPy, which has just one."""
-    return None if isinstance(x, np.ndarray) else array_api_compat.device(x)
+    """Return the device of `x`, or None for NumPy, which has just one.
+
+    Of an array that JAX has spread over several devices: what gives each of them a copy of all that is put beside it.
+    """
+    if isinstance(x, np.ndarray):
+        return None
+    device = array_api_compat.device(x)
+    return type(device)(device.mesh, type(device.spec)()) if _spread(x) else device
+
+
+def _spread(x: Array) -> bool:
+    return getattr(array_api_compat.device(x), "spec", None) is not None
 
 
 def float_dtype(x: Array, /) -> Array:
@@ -69,6 +82,16 @@ def int_dtype(x: Array, /) -> Array:
         return xp.int64
     kinds = xp.__array_namespace_info__().dtypes(kind="signed integer", device=device_of(x))
     return kinds.get("int64", kinds["int32"])
+
+
+def holds(values: Array, x: Array, /) -> bool:
+    """Say whether host integers fit the widest integer of the device of `x`: JAX has 32 bits unless asked for more."""
+    if values.dtype.kind not in "iu" or not values.size:
+        return True
+    there, here = namespace(x).iinfo(int_dtype(x)), np.iinfo(values.dtype)
+    if there.min <= here.min and here.max <= there.max:
+        return True
+    return bool(there.min <= values.min() and values.max() <= there.max)
 
 
 def like(values: Array, x: Array, /, dtype: Array | None = None) -> Array:
@@ -116,7 +139,7 @@ def widen(x: Array, /) -> tuple[Array, int]:
     k = 1
     while d and 2 * k * d <= _WIDE and n % (2 * k) == 0:
         k *= 2
-    if k == 1 or n == 0 or (isinstance(x, np.ndarray) and not x.flags.c_contiguous):
+    if k == 1 or n == 0 or (not x.flags.c_contiguous if isinstance(x, np.ndarray) else _spread(x)):
         return x, 1
     return namespace(x).reshape(x, (n // k, d * k)), k
 
@@ -124,6 +147,36 @@ def widen(x: Array, /) -> tuple[Array, int]:
 def unwiden(x: Array, n: int, /) -> Array:
     """Undo :func:`widen` for an array of `n` rows."""
     return x if x.shape[0] == n else namespace(x).reshape(x, (n, -1))
+
+
+def surely_finite(values: Array, /) -> bool:
+    """Say whether all cells are known to be finite, or need not be looked at; False if each has to be.
+
+    A sum is finite unless a cell is not (or the sum overflows: then the cells are looked at). It is said of dense and
+    of sparse rows of any library.
+    """
+    if hasattr(values, "tocsr"):
+        values = values.data
+    if not hasattr(values, "dtype") or not values.shape[0]:
+        return True
+    if isinstance(values, np.ndarray):
+        return values.dtype.kind != "f" or bool(np.isfinite(_sum(values)))
+    xp = namespace(values)
+    return not xp.isdtype(values.dtype, "real floating") or bool(xp.isfinite(xp.sum(values)))
+
+
+def _sum(values: Array) -> Array:
+    """Return a sum of all values, by a product where that is faster; digits do not matter."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        if values.ndim == 2 and values.dtype.itemsize >= 4:
+            seen, _ = widen(values)
+            values = seen @ _like_ones(seen.shape[1], values.dtype)
+        return values.sum(dtype=np.float64)
+
+
+@lru_cache(maxsize=64)
+def _like_ones(n: int, dtype: np.dtype[Any]) -> Array:
+    return np.ones(n, dtype=dtype)
 
 
 def minus(x: Array, row: Array, /) -> Array:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from ooclearn.backend import backend_of
@@ -144,7 +145,7 @@ class Estimator(BaseEstimator):
 
     def _table(self, X: Any, y: Any = None, sample_weight: Any = None, *, reset: bool = True) -> Table:
         """Return what was passed to ``fit`` as a table, checked; sets ``n_features_in_`` on `self`."""
-        return checked_table(self, X, y, sample_weight, reset=reset)
+        return checked_table(self, X, y, sample_weight, reset=reset, sparse=_takes_sparse(self))
 
     def _take_params(self, params: dict[str, Any]) -> None:
         """Take what a pipeline passes to this step's ``fit``, sample weights excepted."""
@@ -208,7 +209,7 @@ class RowMapTransformer(OneToOneFeatureMixin, TransformerMixin, Estimator):
             Dask arrays. Lists and data frames give NumPy arrays, or what ``set_output`` says.
         """
         check_is_fitted(self)
-        X = checked_rows(self, X, reset=False)
+        X = checked_rows(self, X, reset=False, sparse=_takes_sparse(self))
         framed = gives_frames(self, X)
         out = mapped(self._transform_map(), X)
         # Data frames are made of host arrays.
@@ -334,8 +335,13 @@ class MergeableTransformer(RowMapTransformer, Mergeable):
         """
         check_is_fitted(self)
         # What comes back may lack the names: only the number of columns is compared.
-        X = checked_rows(_nameless(self), np.asarray(X) if hasattr(X, "columns") and is_plain(X) else X, reset=False)
+        X = np.asarray(X) if hasattr(X, "columns") and is_plain(X) else X
+        X = checked_rows(_nameless(self), X, reset=False, sparse=_takes_sparse(self))
         return mapped(self._inverse_row_map(), X)
+
+
+def _takes_sparse(estimator: Any) -> bool:
+    return bool(get_tags(estimator).input_tags.sparse)
 
 
 def _nameless(estimator: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ooclearn._namespace import float_dtype, namespace
-from ooclearn.rowmaps import Affine, Chain, Columns, RowMap, compose
+from ooclearn._namespace import device_of, float_dtype, namespace
+from ooclearn.rowmaps import Affine, Chain, Columns, RowMap, compose, launched
 from ooclearn.types import Array
 
 __all__ = ["Beside", "as_affine", "beside"]
@@ -32,7 +32,14 @@ class Beside:
 
     def __call__(self, block: Array, /) -> Array:
         """Return the mapped rows of one block."""
-        outs = [block if row_map is None else row_map(block) for row_map in self.maps]
+        return self._together([block if row_map is None else row_map(block) for row_map in self.maps], block)
+
+    def launched(self, block: Array, /) -> tuple[Array, Any]:
+        """Return the mapped rows and how many cells are refused; see :func:`ooclearn.rowmaps.launched`."""
+        found = [launched(row_map, block) for row_map in self.maps]
+        return self._together([out for out, _ in found], block), sum(refused for _, refused in found)
+
+    def _together(self, outs: list[Array], block: Array) -> Array:
         if any(hasattr(out, "tocsr") for out in outs):
             if self.sparse:
                 from scipy.sparse import csr_array, hstack, issparse  # with the first sparse block
@@ -41,7 +48,7 @@ class Beside:
                 return stacked.tocsr()
             outs = [out.toarray() if hasattr(out, "toarray") else out for out in outs]
         if not outs:
-            return np.empty((block.shape[0], 0))
+            return _no_columns(block)
         if all(isinstance(out, np.ndarray) for out in outs):
             return np.concatenate(outs, axis=1)
         xp = namespace(outs[0])
@@ -65,6 +72,12 @@ class Beside:
     def behind(self, columns: Columns, /) -> RowMap:
         """Return `columns` followed by this map: each of the maps takes its own columns, once."""
         return Beside(tuple(compose(columns, row_map) for row_map in self.maps), self.sparse)
+
+
+def _no_columns(block: Array) -> Array:
+    if isinstance(block, np.ndarray) or hasattr(block, "tocsr"):
+        return np.empty((block.shape[0], 0))
+    return namespace(block).empty((block.shape[0], 0), dtype=float_dtype(block), device=device_of(block))
 
 
 def beside(maps: Sequence[RowMap | None], /, *, n_columns: int | None, sparse: bool = False) -> RowMap | None:
@@ -135,7 +148,17 @@ def _concatenated(parts: Sequence[tuple[int, Affine | None]]) -> Affine | None:
         return one.factor() if name == "scale" and not divide else getattr(one, name)
 
     scale = along("scale", 1.0)
-    return Affine(scale, along("center", 0.0), along("offset", 0.0), divide=divide and scale is not None)
+    refused = np.concatenate(
+        [np.broadcast_to(one is not None and one.refuses_infinite, (width,)) for width, one in parts]
+    )
+    return Affine(
+        scale,
+        along("center", 0.0),
+        along("offset", 0.0),
+        divide=divide and scale is not None,
+        # Columns that are passed through may hold infinities.
+        refuses_infinite=bool(refused.any()) if refused.all() or not refused.any() else refused,
+    )
 
 
 def as_affine(row_map: RowMap | None, n_columns: int, /) -> Affine:

@@ -16,7 +16,7 @@ from ooclearn.backend import Backend, get_backend
 from ooclearn.buffers import local_buffers
 from ooclearn.config import get_config
 from ooclearn.exceptions import BlockMemoryError, DataError, ReadError
-from ooclearn.rowmaps import RowMap, compose
+from ooclearn.rowmaps import RowMap, compose, kind_of
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Blocks:
         How many blocks there are.
     names : ndarray of str or None
         Names of the columns.
+    sparse : bool
+        Whether the rows are known to be sparse before they are read.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Blocks:
     n_blocks: int
     names: Array | None = None
     backend_name: str = "numpy"
+    sparse: bool = False
 
     # What a subclass gives.
 
@@ -155,8 +158,19 @@ class Blocks:
         """Return the name of the file that `row` lies in, for messages."""
         return self.name
 
+    def expect(self, group: Sequence[int], /) -> None:
+        """Take note that these blocks will be read soon, so that the system may begin to; a hint."""
+
     def release(self) -> None:
         """Let go of what a pass has opened or kept; called at the end of each, whether it went well or not."""
+
+    def held(self, row_bytes: int) -> AbstractContextManager[None]:  # noqa: ARG002  (a subclass uses it)
+        """Keep what later passes can use again, for the length of a ``with`` block; rows of the table have so many bytes."""
+        return nullcontext()
+
+    def on_host(self) -> Blocks:
+        """Return the rows where they are read, if that is the host and they are copied to a device from there."""
+        return self
 
     def on(self, backend: str, /) -> Any:
         """Return these rows as a lazy container of another backend, such as ``"dask"``.
@@ -198,14 +212,15 @@ class Blocks:
         write_npy(self, path)
 
     def to_numpy(self) -> np.ndarray[Any, Any]:
-        """Read all blocks into one NumPy array; refused where it is larger than ``memory_limit``."""
+        """Read all blocks into one NumPy array, sparse rows made dense; refused where it is larger than ``memory_limit``."""
         limit = get_config()["memory_limit"]
-        if limit is not None and self.nbytes is not None and self.nbytes > limit:
+        row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        if limit is not None and self.n_rows is not None and self.n_rows * row_bytes > limit:
             raise BlockMemoryError(
-                f"{self.name} as one array takes {self.nbytes:,} bytes, memory_limit is {limit:,}; "
+                f"{self.name} as one array takes {self.n_rows * row_bytes:,} bytes, memory_limit is {limit:,}; "
                 "work by blocks, write it with to_npy, or raise the limit"
             )
-        to_host = self.backend.to_host
+        to_host = _dense_on_host(self.backend)
         if self.lengths is None or self.dtype.hasobject:
             return cast("np.ndarray[Any, Any]", concatenated([to_host(self.read(i)) for i in range(self.n_blocks)]))
         out = np.empty(self.shape, dtype=self.dtype)
@@ -264,6 +279,7 @@ class SourceBlocks(Blocks):
         self.name = source.name
         self.shape = source.shape
         self.dtype = source.dtype
+        self.sparse = bool(getattr(source, "sparse", False))
         self.lengths = tuple(lengths) if lengths is not None else even_cuts(source.shape[0], self.row_bytes)
         self.n_blocks = len(self.lengths)
         self.names = names
@@ -337,6 +353,12 @@ class SourceBlocks(Blocks):
                 last = min(first + rows, stop)
                 yield self._read(first, last, None if out is None else out[: last - first], read)
 
+    def expect(self, group: Sequence[int], /) -> None:
+        """Take note that these blocks will be read soon."""
+        expect = getattr(self.source, "expect", None)
+        if expect is not None:
+            expect(_runs([(self._starts[i], self._starts[i + 1]) for i in group]))
+
     def gather(self, group: Sequence[int], buffered: Buffered | None = None, /) -> Array:
         """Return the rows of several blocks as one array."""
         runs = _runs([(self._starts[i], self._starts[i + 1]) for i in group])
@@ -378,6 +400,7 @@ class MappedBlocks(Blocks):
         self.lengths = blocks.lengths
         self.n_blocks = blocks.n_blocks
         self.backend_name = blocks.backend_name
+        self.sparse = blocks.sparse and kind_of(row_map) == "diagonal"
 
     @property
     def cuttable(self) -> bool:
@@ -403,6 +426,10 @@ class MappedBlocks(Blocks):
         """Return the name of the file that `row` lies in, for messages."""
         return self.blocks.name_at(row)
 
+    def expect(self, group: Sequence[int], /) -> None:
+        """Take note that these blocks will be read soon."""
+        self.blocks.expect(group)
+
     def release(self) -> None:
         """Let go of what a pass has opened or kept."""
         self.blocks.release()
@@ -422,6 +449,16 @@ class MappedBlocks(Blocks):
                 block=i,
             )
         return out
+
+
+def _dense_on_host(backend: Backend) -> Callable[[Array], Array]:
+    """Return what copies a block to the host as a dense array."""
+
+    def dense(block: Array) -> Array:
+        block = backend.to_host(block)
+        return block.toarray() if hasattr(block, "tocsr") else block
+
+    return dense
 
 
 def even_cuts(n_rows: int, row_bytes: int, /, *, block_bytes: int | None = None) -> tuple[int, ...]:

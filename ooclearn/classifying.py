@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from ooclearn._namespace import namespace
+from ooclearn._namespace import int_dtype, namespace
 from ooclearn.base import busy, commit, unfitted_copy
 from ooclearn.exceptions import DataError
 from ooclearn.labels import classes_from
@@ -185,7 +185,7 @@ class ByClassClassifier(Classifier):
 def winners(scores: Array, *, classes: Array) -> Array:
     """Return the label with the largest score in each row; of a single score, that of its sign."""
     xp = namespace(scores)
-    at = xp.astype(scores > 0, xp.int64) if scores.ndim == 1 else xp.argmax(scores, axis=1)
+    at = xp.astype(scores > 0, int_dtype(scores)) if scores.ndim == 1 else xp.argmax(scores, axis=1)
     return labels_at(at, scores, classes)
 
 

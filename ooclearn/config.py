@@ -27,6 +27,9 @@ class Config:
         within it is refused before any data is read. ``None``: no limit beyond `block_bytes`.
     block_bytes : int
         Size at which arrays and files are cut into blocks.
+    resident_bytes : int or None
+        Bytes of a device's memory that the first blocks of a table may take from one pass of a fit to the next, so that
+        later passes copy only the rest. ``None``: six tenths of what is free when the fit begins. 0: none stay.
     backend : str or None
         Name of the backend that works on host blocks, such as ``"dask"`` or ``"cupy"``. ``None``: the
         backend of the container that was given.
@@ -37,18 +40,20 @@ class Config:
     workers: int | None = None
     memory_limit: int | None = None
     block_bytes: int = 16 * 2**20
+    resident_bytes: int | None = None
     backend: str | None = None
     progress: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("workers", "memory_limit", "block_bytes"):
+        for name in ("workers", "memory_limit", "block_bytes", "resident_bytes"):
             value = getattr(self, name)
             optional = name != "block_bytes"
+            least = 0 if name == "resident_bytes" else 1
             if value is None and optional:
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(
-                    f"{name} must be a whole number above 0{' or None' if optional else ''}, got {value!r}"
+                    f"{name} must be a whole number{' above 0' if least else ', 0 or more,'}{' or None' if optional else ''}, got {value!r}"
                 )
         if self.backend is not None and not isinstance(self.backend, str):
             raise ValueError(f"backend must be the name of a backend or None, got {self.backend!r}")
@@ -91,7 +96,7 @@ def set_config(**settings: Any) -> None:
     Parameters
     ----------
     **settings
-        ``workers``, ``memory_limit``, ``block_bytes``, ``backend``, ``progress``: see :class:`Config`.
+        ``workers``, ``memory_limit``, ``block_bytes``, ``resident_bytes``, ``backend``, ``progress``: see :class:`Config`.
 
     Examples
     --------

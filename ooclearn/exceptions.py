@@ -109,7 +109,15 @@ def _rebuild(cls: type[Any], message: str) -> Any:
 
 
 class NonFiniteError(DataError):
-    """NaN or infinity where finite numbers are needed."""
+    """NaN or infinity where finite numbers are needed.
+
+    Attributes
+    ----------
+    missing_allowed : bool
+        Infinities alone were looked for: NaN may be there.
+    """
+
+    missing_allowed = False
 
 
 class SourceChangedError(DataError):

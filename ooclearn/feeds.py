@@ -57,18 +57,22 @@ class Feed:
     check : callable or None
         Looks at the :class:`Rows` of a block in a worker, before they are mixed and mapped, and raises if the targets
         or weights will not do.
-    finite : bool
-        Refuse NaN and infinities in X, naming the place.
+    finite : bool or "host"
+        Refuse NaN and infinities in X, naming the place. "host" leaves rows on a device to the consumer, which is to
+        notice without waiting for it.
     title : str
         For plans.
+    host : bool
+        The consumer takes host arrays only: what lies on a device is copied by the workers, ahead of it.
     """
 
     consume: Callable[[Rows], None]
     order: Order = field(default_factory=Order)
     mark: Callable[[], Any] = lambda: None
     check: Callable[[Rows], None] | None = None
-    finite: bool = False
+    finite: bool | str = False
     title: str = "feed"
+    host: bool = False
     parts: frozenset[str] = frozenset("Xyw")
 
 

@@ -52,17 +52,41 @@ def located(error: DataError, table: Table, i: int, first: int) -> DataError:
 
 
 class DeviceReading:
-    """The verb ``fold`` over blocks of a device: statistics are added up there, and come back once."""
+    """The verb ``fold`` over blocks of a device: statistics are added up there, and come back once.
 
-    def deliver(self, table: Table, take: Callable[[int, Rows], None], /, *, work: Work) -> None:
-        """Give each block of the table to `take`, in order."""
+    It stands before :class:`ThreadedReading` among the bases of a backend.
+    """
+
+    to_host: Callable[[Any], Any]
+
+    def deliver(self, table: Table, take: Callable[[int, Rows], None], end: Callable[[], T], /, *, work: Work) -> T:
+        """Give each block of the table to `take`, in order, then call `end`."""
         with ExitStack() as stack:
             stack.callback(table.release)
             stack.enter_context(working(work))
-            for i in range(table.n_blocks):
-                n = 0 if table.X.lengths is None else table.X.lengths[i]
-                with record(work, "fold", i, n, n * sum(part.row_bytes for part in table.parts)):
-                    take(i, table.gather([i]))
+            for group in self._together(table):
+                n = 0 if table.X.lengths is None else sum(table.X.lengths[i] for i in group)
+                with record(work, "fold", group[0], n, n * sum(part.row_bytes for part in table.parts)):
+                    take(group[0], table.gather(group))
+            return end()
+
+    def run_bytes(self) -> int:
+        """Return how many bytes of rows in the device's memory are best worked on as one; 0 for each block alone."""
+        return 0
+
+    def _together(self, table: Table) -> Iterator[range]:
+        """Yield runs of blocks that are worked on as one: of an array in memory, which is cut by looking at parts of it."""
+        n, lengths = table.n_blocks, table.X.lengths
+        most = self.run_bytes() // max(1, table.X.row_bytes) if table.X.cuttable else 0
+        start = rows = 0
+        for i in range(n):
+            length = 0 if lengths is None else lengths[i]
+            if i > start and rows + length > most:
+                yield range(start, i)
+                start, rows = i, 0
+            rows += length
+        if n:
+            yield range(start, n)
 
     def fold(self, table: Table, statistic: Statistic[Any], /, *, work: Work) -> Any:
         """Read the table once; return the state of `statistic`. One synchronisation, one copy to the host.
@@ -75,14 +99,16 @@ class DeviceReading:
         if not summing.summed:
             return careful(table, statistic, work=work)
 
+        numbered = "i" in parts_of(statistic) and table.X.lengths is not None
+        starts = table.X.starts() if numbered else []
+
         def take(i: int, rows: Rows) -> None:
             try:
-                summing.take(rows)
+                summing.take(replace(rows, start=starts[i]) if numbered else rows)
             except DataError as error:
                 raise located(error, table, i, 0) from error.__cause__
 
-        self.deliver(table, take, work=work)
-        states, left = summing.result(self)  # type: ignore[arg-type]  # it is mixed into a backend
+        states, left = self.deliver(table, take, lambda: summing.result(self.to_host), work=work)
         if left is None:
             return states
         again = careful(table.only(left.parts), left, work=replace(work, title=f"{work.title}, block by block"))
@@ -103,6 +129,9 @@ class ThreadedReading:
         tree: MergeTree[Any] = MergeTree(statistic)
 
         def task(i: int) -> Any:
+            # While this block is worked on, the system reads the one that this worker will take next.
+            if i + workers < table.n_blocks:
+                table.expect((i + workers,))
             rows = 0 if table.X.lengths is None else table.X.lengths[i]
             with record(work, "fold", i, rows, rows * sum(part.row_bytes for part in table.parts)):
                 return fold_block(table, statistic, i, tile)
@@ -137,6 +166,8 @@ class ThreadedReading:
         by_tiles = getattr(function, "by_tiles", None)
 
         def task(i: int) -> T:
+            if i + workers < len(groups):
+                table.expect(groups[i + workers])
             if by_tiles is not None:
                 with record(work, "transform", i) as span:
                     done: T | None = by_tiles(i, table, groups[i])

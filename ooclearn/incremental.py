@@ -18,7 +18,7 @@ from ooclearn.base import busy, commit, unfitted_copy
 from ooclearn.blockwise import Blockwise, tags_of
 from ooclearn.feeds import Feed, Order
 from ooclearn.labels import Labels, balanced_weights, classes_from
-from ooclearn.partial import Check, Trainer, check_supported, models_in, takes
+from ooclearn.partial import Check, Trainer, check_supported, models_in, takes, takes_device_arrays
 from ooclearn.passes import Fit, Request, Stage, run
 from ooclearn.plan import Plan, planned
 from ooclearn.rowmaps import RowMap
@@ -292,6 +292,7 @@ class Incremental(Blockwise):
             title=f"{type(self.estimator).__name__}.partial_fit"
             + (f", epoch {epoch + 1} of {self.epochs}" if self._whole and self.epochs > 1 else "")
             + (", shuffled" if shuffle else ""),
+            host=not takes_device_arrays(self.estimator),
         )
 
     def _shuffles(self) -> bool:

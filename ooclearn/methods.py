@@ -12,7 +12,7 @@ from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 
 from ooclearn._compat import linear_classes
-from ooclearn._namespace import like, namespace
+from ooclearn._namespace import float_dtype, holds, int_dtype, like, namespace
 from ooclearn.backend import backend_of
 from ooclearn.exceptions import NonFiniteError
 from ooclearn.rowmaps import Affine, RowMap, Rowwise, compose
@@ -174,7 +174,7 @@ def _finite(scores: Array) -> Array:
     fine = xp.isfinite(scores)
     if scores.ndim == 2:
         fine = xp.all(fine, axis=1)
-    bad = xp.astype(xp.logical_not(fine), xp.int64)
+    bad = xp.astype(xp.logical_not(fine), int_dtype(scores))
     count = int(xp.sum(bad))
     if not count:
         return scores
@@ -189,16 +189,19 @@ def _finite(scores: Array) -> Array:
 def _labels(scores: Array, *, classes: Array) -> Array:
     xp = namespace(scores)
     _finite(scores)
-    at = xp.astype(scores > 0, xp.int64) if scores.ndim == 1 else xp.argmax(scores, axis=1)
+    at = xp.astype(scores > 0, int_dtype(scores)) if scores.ndim == 1 else xp.argmax(scores, axis=1)
     return labels_at(at, scores, classes)
 
 
 def labels_at(at: Array, scores: Array, classes: Array, /) -> Array:
-    """Return the labels at these positions, where `scores` are; text, which no other library has, on the host."""
+    """Return the labels at these positions, where `scores` are; on the host what is not had there, such as text."""
     xp = namespace(scores)
     if isinstance(at, np.ndarray):
         return classes[at]
-    if classes.dtype.kind not in "fiub":
+    if classes.dtype.kind not in "fiub" or not holds(classes, scores):
         return classes[backend_of(at).to_host(at)]
-    dtype = xp.float64 if classes.dtype.kind == "f" else xp.bool if classes.dtype.kind == "b" else xp.int64
+    kind, name = classes.dtype.kind, classes.dtype.name
+    dtype = float_dtype(scores) if kind == "f" else xp.bool if kind == "b" else int_dtype(scores)
+    if classes.dtype.itemsize < 8:
+        dtype = getattr(xp, name, dtype)
     return xp.take(like(classes, scores, dtype), at, axis=0)

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from sklearn.base import is_classifier
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.utils import get_tags
 
 from ooclearn.backend import backend_of
 from ooclearn.blocks import concatenated
 from ooclearn.exceptions import DataError, DataWarning, warn
 from ooclearn.labels import Labels
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
+from ooclearn.storage.arrays import host_dtype
 from ooclearn.table import Rows
 from ooclearn.types import Array
 
@@ -28,6 +30,21 @@ __all__ = ["Check", "Trainer", "check_supported", "models_in", "takes"]
 _CHANCE = 1e-6
 # The same where the shares of the classes are not known.
 _MANY_ROWS = 1_000
+
+
+def takes_device_arrays(estimator: Any, /) -> bool:
+    """Say whether ``partial_fit`` is to be given arrays of a device as they are.
+
+    An estimator says so by an attribute ``takes_device_arrays``; RAPIDS cuML's do, and scikit-learn's that know the
+    array API, when its ``array_api_dispatch`` is on. All others get host arrays.
+    """
+    said = getattr(estimator, "takes_device_arrays", None)
+    if said is not None:
+        return bool(said)
+    if any(cls.__module__.partition(".")[0] == "cuml" for cls in type(estimator).__mro__):
+        return True
+    dispatched = bool(sklearn.get_config()["array_api_dispatch"]) and isinstance(estimator, BaseEstimator)
+    return dispatched and bool(get_tags(estimator).array_api_support)
 
 
 def host(x: Array | None) -> Array | None:
@@ -96,7 +113,7 @@ class Check:
         """Raise if they will not do."""
         if rows.w is not None:
             refuse_weights(rows.w)
-        y = host(rows.y)
+        y = host(rows.y) if rows.labels is None else rows.labels
         if y is None or hasattr(y, "tocsr"):
             return
         if y.dtype.kind == "f" and y.size and not np.isfinite(y.sum()):
@@ -143,6 +160,7 @@ class Trainer:
         self._params = params
         self._new = new
         self._mixed = mixed
+        self._on_device = takes_device_arrays(estimator)
         self._look = new and isinstance(labels.classes, np.ndarray) and not _counts_only(estimator)
         self._held: list[Rows] = []
         self._calls = 0
@@ -153,7 +171,11 @@ class Trainer:
         w = host(rows.w)
         if not rows.n or (w is not None and not w.any()):
             return
-        rows = Rows(self._cast(host(rows.X)), host(rows.y), w)
+        if self._on_device:
+            self.dtype = self.dtype or host_dtype(rows.X)
+            self.n_columns = rows.X.shape[1] if rows.X.ndim > 1 else None
+        else:
+            rows = Rows(self._cast(host(rows.X)), host(rows.y), w)
         if self._new and not self._calls:
             self._held.append(rows)
             if sum(held.n for held in self._held) < self._at_least(rows):
@@ -179,7 +201,7 @@ class Trainer:
         return max([1, *(int(n) for n in wanted if isinstance(n, (int, np.integer)))])
 
     def _train(self, rows: Rows) -> None:
-        self.labels.see(rows.y)
+        self.labels.see(host(rows.y))
         self._look_for_order(rows)
         args = [rows.X] if rows.y is None else [rows.X, rows.y]
         params = dict(self._params)
@@ -194,7 +216,7 @@ class Trainer:
 
     def _look_for_order(self, rows: Rows) -> None:
         """Warn at the second block if the first held one class alone, which random order makes next to impossible."""
-        y = rows.y
+        y = host(rows.y)
         if not self._look or self._calls > 1 or y is None or y.ndim != 1 or len(self.labels.classes) < 2:
             return
         if self._calls == 0:

@@ -234,6 +234,7 @@ def run(stages: Sequence[Stage], table: Table) -> int:
             from ooclearn.diagnostics import progress  # only where a bar is wanted
 
             stack.enter_context(progress())
+        stack.enter_context(table.X.held(sum(part.row_bytes for part in table.parts)))
         driver = rounds(stages)
         try:
             asked = next(driver)
@@ -281,19 +282,20 @@ def _title(request: Request) -> str:
 
 
 def _fed(feeds: Sequence[Asked], join: Join, table: Table, work: Work) -> Any:
-    requests = [one.request for one in feeds]
+    requests = [one.request for one in feeds if isinstance(one.request, Feed)]
     first = requests[0]
-    assert isinstance(first, Feed)
+    if all(request.host for request in requests):
+        table = table.on_host()
     grouped = Grouped(table, first.order)
     refuse_over_limit(grouped)
     ahead = read_ahead()
     buffers = Buffers(keep=2 * ahead)
     fed = [
-        Preparation(one.stage.through(), one.request.finite, buffers)  # type: ignore[union-attr]  # a Feed
-        for one in feeds
+        Preparation(one.stage.through(), request.finite, buffers, request.host)
+        for one, request in zip(feeds, requests, strict=True)
     ]
 
-    checks = [request.check for request in requests if isinstance(request, Feed) and request.check is not None]
+    checks = [request.check for request in requests if request.check is not None]
     prepare = Prepare(grouped, checks, join, fed)
     tree: MergeTree[Any] = MergeTree(join)
     stream = table.backend.stream(grouped.table, grouped.groups, prepare, ahead=ahead, work=work)
@@ -305,9 +307,7 @@ def _fed(feeds: Sequence[Asked], join: Join, table: Table, work: Work) -> Any:
                 tree.add(state)
             n = prepared[0].n
             with record(work, "fit", i, n):
-                for one, rows in zip(feeds, prepared, strict=True):
-                    request = one.request
-                    assert isinstance(request, Feed)
+                for one, request, rows in zip(feeds, requests, prepared, strict=True):
                     meant = rows if one.stage.weighted else Rows(rows.X, rows.y)
                     try:
                         for part in _cut(meant, first.order.block_rows):

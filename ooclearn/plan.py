@@ -67,6 +67,8 @@ class PassPlan:
         Why the pass before could not answer this; empty for the first.
     at_most : int
         How often this is read at most: more than once where a fit goes on until it converges.
+    device_memory : int
+        Bytes that blocks take on a device that they are copied to, without those that stay there between passes.
     """
 
     answers: tuple[tuple[str, str], ...]
@@ -76,6 +78,7 @@ class PassPlan:
     memory: int
     reason: str = ""
     at_most: int = 1
+    device_memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ class Plan:
                     str(number) if one.at_most == 1 else f"{number}, and up to {one.at_most - 1:,} more",
                     "; ".join(f"{stage}: {what}" for stage, what in one.answers),
                     f"{one.parts}: {size}, {one.n_blocks:,} blocks",
-                    f"<= {one.memory / 2**20:,.0f} MiB",
+                    f"<= {one.memory / 2**20:,.0f} MiB"
+                    + (f", <= {one.device_memory / 2**20:,.0f} MiB of the device" if one.device_memory else ""),
                     one.reason,
                 )
             )
@@ -195,21 +199,31 @@ def _planned(asked: Sequence[Asked], table: Table, waiting: dict[Stage, str]) ->
     table = table.only(parts)
     feeds = [one.request for one in asked if isinstance(one.request, Feed)]
     n_blocks = table.n_blocks
-    memory = n_workers() * _fold_memory(table)
+    memory, on_device = n_workers() * _fold_memory(table), 0
+    if not feeds and hasattr(table.backend, "ring_memory"):
+        memory, on_device = table.backend.ring_memory(table) or (memory, 0)
     if feeds:
         grouped = Grouped(table, feeds[0].order)
         n_blocks = len(grouped.groups)
         memory = feed_memory(grouped) or memory
     names = {"X": table.X if "X" in parts else None, "y": table.y, "sample_weight": table.w}
     return PassPlan(
-        tuple((one.stage.name, _what(one.request)) for one in asked),
+        tuple((one.stage.name, _what(one.request) + _where(one.request, table)) for one in asked),
         ", ".join(name for name, part in names.items() if part is not None),
         table.nbytes,
         n_blocks,
         memory,
         "; ".join(dict.fromkeys(waiting[one.stage] for one in asked if one.stage in waiting)),
         max((one.request.at_most for one in asked if isinstance(one.request, Repeated)), default=1),
+        on_device,
     )
+
+
+def _where(request: Any, table: Table) -> str:
+    """Say what a feed is given, where blocks lie on a device."""
+    if not isinstance(request, Feed) or not hasattr(table.backend, "deliver"):
+        return ""
+    return " (is fed host arrays)" if request.host else f" (is fed arrays of {table.backend.name})"
 
 
 def _fold_memory(table: Table) -> int:

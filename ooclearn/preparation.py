@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ooclearn._namespace import int_dtype, like, namespace, ones
+from ooclearn._namespace import int_dtype, like, namespace, surely_finite
+from ooclearn.backend import backend_of
 from ooclearn.blocks import Blocks
 from ooclearn.buffers import Buffers, local_buffers
 from ooclearn.exceptions import DataError, NonFiniteError
@@ -36,15 +37,25 @@ class Preparation:
     ----------
     row_map : RowMap or None
         The composed map of the stages above.
-    finite : bool
-        Refuse NaN and infinities in what comes out.
+    finite : bool or "host"
+        Refuse NaN and infinities in what comes out; "host" does so where that need not wait for a device.
     buffers : Buffers
         Where the prepared block lies.
+    host : bool
+        Copy it to the host, if it lies on a device.
     """
 
     row_map: RowMap | None
-    finite: bool
+    finite: bool | str
     buffers: Buffers
+    host: bool = False
+
+    def rows(self, X: Array, y: Array | None, w: Array | None, /) -> Rows:
+        """Return prepared rows, on the host if they are wanted there."""
+        if not self.host:
+            return Rows(X, y, w)
+        X, y, w = (part if part is None or is_host(part) else backend_of(part).to_host(part) for part in (X, y, w))
+        return Rows(X, y, w)
 
     def whole(self, X: Array, orders: Sequence[Array] | None, /) -> Array:
         """Return the rows of a group that were read as one array, mixed within windows."""
@@ -90,7 +101,7 @@ class Preparation:
                 _take(X, tile, room)
             if row_map is not None:
                 map_into(row_map, room if in_place else _take(X, tile), room)
-        if self.finite and not _surely_finite(out):
+        if self.finite and not surely_finite(out):
             # In the order in which they were read, so that the first bad cell is named.
             self._refuse(X, X if row_map is None else row_map(X))
 
@@ -102,10 +113,12 @@ class Preparation:
 
     def _refuse(self, X: Array, mapped: Array) -> None:
         """Raise for NaN and infinities; the first bad cell, if it can be, of the rows as they were read."""
+        if self.finite == "host" and not is_host(mapped):
+            return
         if hasattr(mapped, "tocsr"):
             refuse_nonfinite(mapped)
             return
-        if _surely_finite(mapped):
+        if surely_finite(mapped):
             return
         refuse_nonfinite(X)
         try:
@@ -136,8 +149,12 @@ class Prepare:
         try:
             self._check(rows)
             state = self._state(rows)
-            y, w = (part if part is None or order is None else in_order(part, order) for part in (rows.y, rows.w))
-            return [Rows(one.whole(rows.X, orders), y, w) for one in self.preparations], state, None
+            parts = (rows.y, rows.w, rows.labels)
+            y, w, read = (part if part is None or order is None else in_order(part, order) for part in parts)
+            # What the host gets is y as it was read there, with the dtype that it had.
+            at_home = y if read is None else read
+            given = [(one, at_home if one.host else y) for one in self.preparations]
+            return [one.rows(one.whole(rows.X, orders), target, w) for one, target in given], state, None
         except DataError as error:
             return [], None, error
 
@@ -216,16 +233,9 @@ class Prepare:
         return of if state is None else self.join.merge(state, of)
 
 
-def _surely_finite(values: Array) -> bool:
-    """Say whether all cells are known to be finite, or need not be looked at; False if each has to be."""
-    xp = namespace(values) if hasattr(values, "dtype") else None
-    if xp is None or not values.shape[0] or values.dtype == object or not xp.isdtype(values.dtype, "real floating"):
-        return True
-    # A sum is finite unless a cell is not (or the sum overflows: then the cells are looked at).
-    # As a product it is faster with NumPy; other libraries multiply only what is of one dtype.
-    product = values.ndim == 2 and isinstance(values, np.ndarray)
-    total = xp.sum(ones(values.shape[0], values) @ values) if product else xp.sum(values)
-    return bool(xp.isfinite(total))
+def is_host(x: Array, /) -> bool:
+    """Say whether rows lie on the host: NumPy's, or SciPy's sparse ones."""
+    return isinstance(x, np.ndarray) or hasattr(x, "tocsr")
 
 
 def _take(X: Array, order: Array, out: Array | None = None) -> Array:

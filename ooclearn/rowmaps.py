@@ -14,12 +14,26 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from ooclearn._namespace import float_dtype, int_dtype, like, namespace, unwiden, widen
+from ooclearn._namespace import device_of, float_dtype, int_dtype, like, namespace, surely_finite, unwiden, widen
 from ooclearn.backend import backend_of
 from ooclearn.exceptions import DataError, NonFiniteError
 from ooclearn.types import Array
 
-__all__ = ["Affine", "Chain", "Columns", "Kind", "RowMap", "Rowwise", "compose", "kind_of", "map_into", "on_host"]
+__all__ = [
+    "Affine",
+    "Chain",
+    "Columns",
+    "Kind",
+    "RowMap",
+    "Rowwise",
+    "compose",
+    "kind_of",
+    "launched",
+    "map_into",
+    "on_host",
+    "refused_by_either",
+    "refusing_infinite",
+]
 
 # What is known of a map before it is fitted, as far as statistics can be seen through it.
 # "mixed" is affine, but not as a whole: some columns come out of a matrix, others of themselves alone.
@@ -65,6 +79,9 @@ class Affine:
         Return a one-dimensional block: the one column that comes out.
     out_dtype : dtype, optional
         What comes out; by default the dtype of the block if it is floating, and else float64.
+    refuses_infinite : bool or ndarray of bool of shape (d,)
+        Raise for infinities in the rows, or in these columns of them; NaN may be there. Only the sum of what comes
+        out is looked at, while it is in the processor's cache, and the rows themselves where that is not finite.
     """
 
     scale: Array | None = None
@@ -73,7 +90,9 @@ class Affine:
     divide: bool = False
     squeeze: bool = False
     out_dtype: np.dtype[Any] | None = None
-    _kept: dict[int, list[tuple[Array, Any]]] = field(default_factory=dict, init=False, repr=False)
+    refuses_infinite: bool | Array = False
+    # What has been made of the arrays above for a device or for tiles of some length; not part of the map.
+    _kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_kept": {}}
@@ -86,16 +105,25 @@ class Affine:
     def __call__(self, block: Array, /) -> Array:
         """Return the mapped rows of one block."""
         if hasattr(block, "tocsr"):
-            return self._sparse(block)
+            return self._looked_at(block, self._sparse(block))
         xp = namespace(block)
         wide = float_dtype(block)
         kept = block.dtype if self.out_dtype is None and xp.isdtype(block.dtype, "real floating") else wide
         if xp is np and self.diagonal and not self.squeeze:
             return self.into(block, np.empty(block.shape, dtype=kept))
-        out = self._diagonal(block, wide) if self.diagonal else self._matrix(block, wide)
+        out = self._diagonal(block, wide, self._steps()) if self.diagonal else self._matrix(block, wide)
         if self.squeeze:
             out = out[:, 0]
-        return out if out.dtype == kept else xp.astype(out, kept)
+        return self._looked_at(block, out if out.dtype == kept else xp.astype(out, kept))
+
+    def _looked_at(self, block: Array, out: Array) -> Array:
+        """Return `out`, what has come of `block`; raise for infinities there if this is asked for."""
+        if self.refuses_infinite is not False and not surely_finite(out):
+            from ooclearn.statistics.checks import refuse_infinite  # statistics look through row maps, too
+
+            # NaN that came in, or values so large that sums of them overflow, are no fault.
+            refuse_infinite(block, self.refuses_infinite)
+        return out
 
     def into(self, block: Array, out: Array, /) -> Array:
         """Map a NumPy block into `out`, which may be the block itself; without temporary arrays."""
@@ -112,7 +140,7 @@ class Affine:
             seen = wide
         if seen is not wide:
             wide[...] = seen
-        return out
+        return self._looked_at(block, out)
 
     def _steps(self) -> list[tuple[Array, Any]]:
         steps = [
@@ -126,38 +154,60 @@ class Affine:
         """Return the steps for `k` rows seen as one; kept, since they are asked for with every tile."""
         if k not in self._kept:
             self._kept[k] = [(np.tile(values, k), function) for values, function in self._steps()]
-        return self._kept[k]
+        steps: list[tuple[Array, Any]] = self._kept[k]
+        return steps
 
-    def _diagonal(self, block: Array, wide: Array) -> Array:
+    def _diagonal(self, block: Array, wide: Array, steps: list[tuple[Array, Any]]) -> Array:
         xp = namespace(block)
         n = block.shape[0]
         x, k = widen(block)
         x = xp.astype(x, wide, copy=False)
-        steps = self._steps()
         for values, step in steps:
             narrow = step is np.subtract and xp.finfo(wide).bits < 64
-            for part in _held(values) if narrow else (values,):
-                row = like(np.tile(part, k) if k > 1 else part, block, wide)
+            for j, part in enumerate(_held(values) if narrow else (values,)):
+                row = _sent(self._kept, (step.__name__, j, k), np.tile(part, k) if k > 1 else part, block, wide)
                 x = getattr(xp, step.__name__)(x, row)
         return unwiden(x if steps else xp.asarray(x, copy=True), n)
 
     def _matrix(self, block: Array, wide: Array) -> Array:
         xp = namespace(block)
-        x = block if self.center is None else Affine(center=self.center)._diagonal(block, wide)
+        x = block if self.center is None else self._diagonal(block, wide, self._steps()[:1])
         x = xp.astype(x, wide, copy=False)
         # Infinities make NaN, which whoever asked looks for; NumPy would warn besides, without a place.
         with np.errstate(invalid="ignore"):
-            x = x @ like(self.scale, block, wide)
-        return x if self.offset is None else x + like(self.offset, block, wide)
+            x = x @ _sent(self._kept, ("matrix",), self.scale, block, wide)
+        return x if self.offset is None else x + _sent(self._kept, ("offset",), self.offset, block, wide)
+
+    def launched(self, block: Array, /) -> tuple[Array, Any]:
+        """Return the mapped rows and how many cells are refused; see :func:`launched`."""
+        if self.refuses_infinite is False:
+            return self(block), 0
+        if "unlooked" not in self._kept:
+            self._kept["unlooked"] = replace(self, refuses_infinite=False)
+        columns = None if isinstance(self.refuses_infinite, bool) else self.refuses_infinite
+        return self._kept["unlooked"](block), _infinite(block, columns, self._kept)
 
     def _sparse(self, block: Array) -> Array:
-        """Map sparse rows through a matrix: the result is dense."""
-        if self.diagonal or self.center is not None:
-            raise DataError("sparse rows cannot be centred or scaled by column here; make them dense, or leave it out")
+        """Map sparse rows: scaled by column they stay sparse, through a matrix the result is dense."""
+        if self.center is not None or (self.diagonal and self.offset is not None):
+            raise DataError(
+                "Cannot center sparse matrices: all the zeros that are not stored would become something else; pass "
+                "`with_mean=False` to a StandardScaler, or make the rows dense"
+            )
+        if self.diagonal and not self.squeeze:
+            return self._sparse_by_column(block.tocsr())
         out = block @ np.asarray(self.scale, dtype=np.float64)
         out = out if self.offset is None else out + self.offset
         out = out[:, 0] if self.squeeze else out
         return out if self.out_dtype is None else out.astype(self.out_dtype, copy=False)
+
+    def _sparse_by_column(self, block: Array) -> Array:
+        data = block.data.astype(np.float64)
+        for values, function in self._steps():
+            function(data, values if values.size == 1 else values[block.indices], out=data)
+        kept = block.dtype if self.out_dtype is None and block.dtype.kind == "f" else np.float64
+        cells = (data.astype(kept, copy=False), block.indices.copy(), block.indptr.copy())
+        return type(block)(cells, shape=block.shape)
 
     def columns(self, n_columns: int | None, /) -> int | None:
         """Return the number of columns that come out; None for a one-dimensional result."""
@@ -182,7 +232,14 @@ class Affine:
         def of(values: Array | None) -> Array | None:
             return values if values is None or np.size(values) == 1 else np.asarray(values)[at]
 
-        return replace(self, scale=of(self.scale), center=of(self.center), offset=of(self.offset))
+        refused = self.refuses_infinite
+        return replace(
+            self,
+            scale=of(self.scale),
+            center=of(self.center),
+            offset=of(self.offset),
+            refuses_infinite=refused if isinstance(refused, bool) else np.asarray(refused)[at],
+        )
 
     def then(self, after: RowMap, /) -> Affine | None:
         """Return this map followed by `after` as one map, or None where that would lose digits."""
@@ -203,7 +260,7 @@ class Affine:
                 # One product instead of a subtraction and a product: memory is read once.
                 offset = offset - np.asarray(center, dtype=np.float64) @ scale
                 center = None
-        zero = np.ndim(offset) == 0 and offset == 0.0
+        zero = not np.any(offset)
         one = np.ndim(scale) == 0 and scale == 1.0
         return Affine(
             None if one else np.atleast_1d(scale),
@@ -211,7 +268,36 @@ class Affine:
             None if zero else np.atleast_1d(offset),
             squeeze=after.squeeze,
             out_dtype=after.out_dtype or self.out_dtype,
+            # An infinity that `after` would meet is one of the rows that come in here, which are looked at at the end.
+            refuses_infinite=refused_by_either(self.refuses_infinite, after.refuses_infinite),
         )
+
+
+def _sent(kept: dict[Any, Any], what: tuple[Any, ...], values: Array | None, block: Array, dtype: Array) -> Array:
+    """Return host `values` where a block is. On a device they are kept, so that they go there once and not a block."""
+    if isinstance(block, np.ndarray):
+        return like(values, block, dtype)
+    key = (*what, namespace(block).__name__, str(device_of(block)), str(dtype))
+    if key not in kept:
+        kept[key] = like(values, block, dtype)
+    return kept[key]
+
+
+def _infinite(block: Array, columns: Array | None, kept: dict[Any, Any]) -> Any:
+    """Return how many cells are infinite, in the columns that a mask says; as an array, without looking at it."""
+    xp = namespace(block)
+    if not xp.isdtype(block.dtype, "real floating"):
+        return 0
+    found = xp.isinf(block)
+    if columns is not None:
+        found = found & _sent(kept, ("refused",), columns, block, xp.bool)
+    return xp.sum(xp.astype(found, float_dtype(block)))
+
+
+def refused_by_either(a: bool | Array, b: bool | Array, /) -> bool | Array:
+    """Return the columns in which one of two maps refuses infinities."""
+    either = np.logical_or(a, b)
+    return bool(either) if either.ndim == 0 else either
 
 
 def _held(values: Array) -> tuple[Array, ...]:
@@ -229,6 +315,11 @@ class Columns:
     """Keep the columns at these positions, in this order."""
 
     positions: tuple[int, ...]
+    # The positions on devices.
+    _kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_kept": {}}
 
     def then(self, after: RowMap, /) -> RowMap | None:
         """Return this selection followed by `after` as one map; None if there is none."""
@@ -240,7 +331,7 @@ class Columns:
 
     def __call__(self, block: Array, /) -> Array:
         xp = namespace(block)
-        where = like(np.asarray(self.positions, dtype=np.int64), block, int_dtype(block))
+        where = _sent(self._kept, (), np.asarray(self.positions, dtype=np.int64), block, int_dtype(block))
         return xp.take(block, where, axis=1)
 
     def columns(self, n_columns: int | None, /) -> int | None:  # noqa: ARG002  (the protocol's signature)
@@ -267,18 +358,26 @@ class Rowwise:
     host : bool
         The function takes and returns host NumPy arrays only: blocks are copied there and its result is
         copied back to where the block was.
+    unlooked : callable, optional
+        For a function that refuses cells: the same without looking at a value. Takes one block, returns what comes out
+        and how many cells are refused, as an array.
     """
 
     function: Callable[[Array], Array]
     n_columns: int | str | None = "same"
     out_dtype: Any = "same"
     host: bool = False
+    unlooked: Callable[[Array], tuple[Array, Any]] | None = None
 
     def __call__(self, block: Array, /) -> Array:
         if not self.host:
             return self.function(block)
         backend = backend_of(block)
         return backend.from_host(self.function(backend.to_host(block)), like=block)
+
+    def launched(self, block: Array, /) -> tuple[Array, Any]:
+        """Return the mapped rows and how many cells are refused; see :func:`launched`."""
+        return (self(block), 0) if self.unlooked is None else self.unlooked(block)
 
     def columns(self, n_columns: int | None, /) -> int | None:
         """Return the number of columns that come out; None for a one-dimensional result."""
@@ -303,13 +402,34 @@ class Chain:
         try:
             for row_map in self.maps:
                 out = row_map(out)
-        except NonFiniteError:
+        except NonFiniteError as error:
             # What was seen in a result began in a cell, which is easier to find.
-            from ooclearn.statistics.checks import refuse_nonfinite  # statistics look through row maps, too
+            from ooclearn.statistics.checks import refuse_infinite, refuse_nonfinite  # they look through row maps, too
 
-            refuse_nonfinite(block)
+            if error.missing_allowed:
+                refuse_infinite(block, self._refused(block))
+            else:
+                refuse_nonfinite(block)
             raise
         return out
+
+    def launched(self, block: Array, /) -> tuple[Array, Any]:
+        """Return the mapped rows and how many cells are refused; see :func:`launched`."""
+        refused: Any = 0
+        for row_map in self.maps:
+            block, more = launched(row_map, block)
+            refused = refused + more
+        return block, refused
+
+    def _refused(self, block: Array) -> bool | Array:
+        """Return the columns of a block in which infinities are refused, where the maps begin with a selection."""
+        first, second = (*self.maps, None, None)[:2]
+        if not isinstance(first, Columns) or not isinstance(second, Affine):
+            return True
+        columns = np.zeros(block.shape[1], dtype=bool)
+        positions = np.asarray(first.positions)
+        columns[positions[np.broadcast_to(second.refuses_infinite, positions.shape)]] = True
+        return columns
 
     def columns(self, n_columns: int | None, /) -> int | None:
         """Return the number of columns that come out; None for a one-dimensional result."""
@@ -324,6 +444,15 @@ class Chain:
         return dtype
 
 
+def refusing_infinite(row_map: RowMap | None, /) -> RowMap | None:
+    """Return a map that begins with an affine one, and refuses infinities in the rows that it gets."""
+    if isinstance(row_map, Chain):
+        first = refusing_infinite(row_map.maps[0])
+        assert first is not None
+        return Chain((first, *row_map.maps[1:]))
+    return replace(row_map, refuses_infinite=True) if isinstance(row_map, Affine) else row_map
+
+
 def map_into(row_map: RowMap, block: Array, out: Array, /) -> None:
     """Map a NumPy block into `out`."""
     if isinstance(row_map, Affine):
@@ -332,10 +461,27 @@ def map_into(row_map: RowMap, block: Array, out: Array, /) -> None:
         out[...] = row_map(block)
 
 
+def launched(row_map: RowMap | None, block: Array, /) -> tuple[Array, Any]:
+    """Apply a map to a block of a device by giving work to it alone; no value is looked at.
+
+    Returns
+    -------
+    out : array
+        What comes out; of no use where cells are refused.
+    refused : array or int
+        How many cells the map would have raised for; 0 or more.
+    """
+    if row_map is None:
+        return block, 0
+    own: Callable[[Array], tuple[Array, Any]] | None = getattr(row_map, "launched", None)
+    return (row_map(block), 0) if own is None else own(block)
+
+
 def on_host(row_map: RowMap | None, /) -> bool:
     """Say whether a map copies the rows of a device to the host and back."""
-    if isinstance(row_map, Chain):
-        return any(on_host(one) for one in row_map.maps)
+    maps = getattr(row_map, "maps", None)  # one after the other, or side by side
+    if maps is not None:
+        return any(on_host(one) for one in maps)
     return row_map is not None and not isinstance(row_map, (Affine, Columns)) and bool(getattr(row_map, "host", True))
 
 

@@ -6,7 +6,10 @@ import numpy as np
 
 from ooclearn.types import Array
 
-__all__ = ["axes_of", "axes_of_product", "inverse_root", "root", "signed"]
+__all__ = ["axes_of", "axes_of_product", "axes_of_scatter", "inverse_root", "root", "signed"]
+
+# Columns whose scales differ by no more than this lose less than two digits of small eigenvalues to the largest.
+_EVEN = 16.0
 
 
 def root(scatter: Array, /) -> Array:
@@ -52,6 +55,19 @@ def axes_of_product(scatter: Array, /) -> tuple[Array, Array]:
     """Return what :func:`axes_of` does, from the product itself: faster, and eigenvalues that are rounding are zero."""
     values, vectors = np.linalg.eigh(scatter)
     return np.where(values > _noise(values), values, 0.0)[::-1], signed(vectors.T[::-1])
+
+
+def axes_of_scatter(scatter: Array, /) -> tuple[Array, Array]:
+    """Return eigenvalues from the largest down, and eigenvectors as rows, of a scatter matrix.
+
+    Where the scales of the columns differ, by way of its root on the correlation scale, which keeps the digits of small
+    eigenvalues; where they are alike, as behind a scaler, there are none to keep, and it takes a third of the time.
+    """
+    scale = np.sqrt(np.diagonal(scatter))
+    scale = scale[scale > 0]
+    if len(scale) and float(scale.max()) <= _EVEN * float(scale.min()):
+        return axes_of_product(scatter)
+    return axes_of(root(scatter))
 
 
 def signed(axes: Array, /) -> Array:

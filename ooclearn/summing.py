@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import array_api_compat
 import numpy as np
 
 from ooclearn._namespace import device_of, float_dtype, namespace
-from ooclearn.backend import Backend
 from ooclearn.statistics.join import Join
 from ooclearn.statistics.protocol import MergeTree, Statistic, Sums, is_summed
 from ooclearn.table import Rows
@@ -53,18 +52,18 @@ class Summing:
             sums = one.sums(rows, self._origins[name])
             self._sums[name] = one.add(self._sums[name], sums) if name in self._sums else sums
 
-    def result(self, backend: Backend, /) -> tuple[Any, Join | None]:
+    def result(self, to_host: Callable[[Array], Array], /) -> tuple[Any, Join | None]:
         """Return the states, and those statistics whose sums do not tell their state, if any; one copy to the host."""
         states = dict.fromkeys(self._parts) | {name: tree.result() for name, tree in self._trees.items()}
         names = list(self._sums)
-        held = brought_back([part for name in names for part in (self._origins[name], self._sums[name])], backend)
+        held = brought_back([part for name in names for part in (self._origins[name], self._sums[name])], to_host)
         for k, name in enumerate(names):
             states[name] = self.summed[name].state(held[2 * k], held[2 * k + 1], self._rows)
         left = {name: one for name, one in self.summed.items() if states[name] is None}
         return (states if self._joined else states[""]), (Join(**left) if left else None)
 
 
-def brought_back(sums: Sequence[Sums], backend: Backend, /) -> list[Sums]:
+def brought_back(sums: Sequence[Sums], to_host: Callable[[Array], Array], /) -> list[Sums]:
     """Return dictionaries of arrays of a device with host arrays in their place, by one copy for all."""
     floats: list[Array] = []
     integers: list[Array] = []
@@ -72,7 +71,7 @@ def brought_back(sums: Sequence[Sums], backend: Backend, /) -> list[Sums]:
         for value in values.values():
             if _on_device(value):
                 (integers if _kept_whole(value) else floats).append(value)
-    came = {"float": _unpacked(floats, backend, np.float64), "int": _unpacked(integers, backend, np.int64)}
+    came = {"float": _unpacked(floats, to_host, np.float64), "int": _unpacked(integers, to_host, np.int64)}
     return [
         {
             name: came["int" if _kept_whole(value) else "float"].pop(0) if _on_device(value) else value
@@ -93,7 +92,7 @@ def _kept_whole(value: Array) -> bool:
     return whole and xp.finfo(float_dtype(value)).bits < 64
 
 
-def _unpacked(arrays: list[Array], backend: Backend, dtype: Any) -> list[Array]:
+def _unpacked(arrays: list[Array], to_host: Callable[[Array], Array], dtype: Any) -> list[Array]:
     """Return arrays of one device on the host, copied as one."""
     if not arrays:
         return []
@@ -101,6 +100,6 @@ def _unpacked(arrays: list[Array], backend: Backend, dtype: Any) -> list[Array]:
     wide = float_dtype(arrays[0]) if dtype is np.float64 else xp.int32
     flat = [xp.astype(xp.reshape(one, (-1,)), wide, copy=False) for one in arrays]
     assert len({str(device_of(one)) for one in flat}) == 1
-    host = np.asarray(backend.to_host(xp.concat(flat)), dtype=dtype)
+    host = np.asarray(to_host(xp.concat(flat)), dtype=dtype)
     ends = np.cumsum([int(np.prod(one.shape, dtype=np.int64)) for one in arrays])[:-1]
     return [part.reshape(tuple(one.shape)) for part, one in zip(np.split(host, ends), arrays, strict=True)]

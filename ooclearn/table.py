@@ -9,7 +9,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from ooclearn._namespace import int_dtype, like, namespace
+from ooclearn._namespace import device_of, holds, int_dtype, like, namespace
 from ooclearn.backend import Backend, backend_of
 from ooclearn.blocks import Blocks, Buffered
 from ooclearn.exceptions import DataError
@@ -106,6 +106,11 @@ class Table:
         found = {"X": self.X, "y": self.y, "sample_weight": self.w}.get(role)
         return found if found is not None else self.parts[0]
 
+    def expect(self, group: Sequence[int]) -> None:
+        """Take note that these blocks will be read soon."""
+        for part in self.parts:
+            part.expect(group)
+
     def release(self) -> None:
         """Let go of what a pass over the parts has opened or kept."""
         for part in self.parts:
@@ -148,6 +153,13 @@ class Table:
         if "X" in parts or y is None:
             return self if y is self.y and w is self.w else _made(self.X, y, w)
         return TargetTable(y, w)
+
+    def on_host(self) -> Table:
+        """Return the table without copies to a device, where its rows are read on the host."""
+        parts = [None if part is None else part.on_host() for part in (self.X, self.y, self.w)]
+        X, y, w = parts
+        assert X is not None
+        return self if X is self.X else _made(X, y, w)
 
     def recut(self, lengths: Sequence[int]) -> Table:
         """Return the same rows cut into blocks of these lengths."""
@@ -216,13 +228,26 @@ def _beside(X: Array, y: Array | None, w: Array | None) -> Rows:
         return Rows(X, y, w)
 
     def follow(part: Array | None) -> Array | None:
+        if part is None or not array_api_compat.is_array_api_obj(part):
+            return part
+        if not isinstance(part, np.ndarray):
+            part = _beside_on_device(part, X)
         if not isinstance(part, np.ndarray) or part.dtype.kind not in "fiub":
             return part
-        if part.dtype.kind == "f":
+        if part.dtype.kind == "f" or not holds(part, X):
             return like(part, X)
         return like(part, X, namespace(X).bool if part.dtype.kind == "b" else int_dtype(X))
 
     return Rows(X, follow(y), follow(w), labels=y if isinstance(y, np.ndarray) else None)
+
+
+def _beside_on_device(part: Array, X: Array) -> Array:
+    """Return an array on the device of `X`; a host array of one of another library."""
+    device = device_of(X)
+    same = namespace(part) is namespace(X)
+    if same and device_of(part) == device:
+        return part
+    return array_api_compat.to_device(part, device) if same else _on_host(part)
 
 
 def _on_host(part: Array | None) -> Array | None:

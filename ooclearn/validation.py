@@ -30,6 +30,7 @@ __all__ = [
     "host_dtype",
     "is_lazy",
     "is_plain",
+    "is_sparse",
     "split_target",
 ]
 
@@ -45,6 +46,11 @@ def is_plain(x: object, /) -> bool:
 def is_lazy(x: object, /) -> bool:
     """Say whether results for `x` are computed later: Blocks, memory maps, Dask."""
     return isinstance(x, (Blocks, np.memmap)) or hasattr(x, "__dask_graph__")
+
+
+def is_sparse(x: object, /) -> bool:
+    """Say whether `x` holds sparse rows: one of SciPy's, Blocks of them, or a Dask array of such chunks."""
+    return hasattr(x, "tocsr") or hasattr(getattr(x, "_meta", None), "tocsr") or bool(getattr(x, "sparse", False))
 
 
 def checked_rows(estimator: Any, X: Any, /, *, reset: bool, sparse: bool = False, finite: bool = False) -> Any:
@@ -64,6 +70,8 @@ def checked_rows(estimator: Any, X: Any, /, *, reset: bool, sparse: bool = False
         Refuse NaN and infinities in what is in memory anyway.
     """
     X = _opened(X)
+    if not sparse and is_sparse(X):
+        _refuse_sparse(estimator, X)
     if is_plain(X):
         return _checked_plain(estimator, X, reset=reset, sparse=sparse, finite=finite)
     names = getattr(X, "names", None)
@@ -89,6 +97,18 @@ def checked_rows(estimator: Any, X: Any, /, *, reset: bool, sparse: bool = False
     else:
         _check_names(estimator, X, names)
     return X
+
+
+def _refuse_sparse(estimator: Any, X: Any) -> None:
+    """Refuse sparse rows, with what to do; `estimator` may know better."""
+    why = getattr(estimator, "_why_dense", None)
+    raise DataError(
+        "Sparse data was passed for X, but dense data is required: "
+        f"{type(estimator).__name__} takes dense rows; make them dense with .toarray(), by blocks if they are many"
+        if why is None
+        else why(),
+        source=X.name if isinstance(X, Blocks) else None,
+    )
 
 
 def _check_names(estimator: Any, X: Any, names: Array) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+import array_api_compat
 import numpy as np
 import pytest
 
 import ooclearn
 from ooclearn.backend import Backend, get_backend, owner_of
 from ooclearn.testing import nothing_left
+from ooclearn.testing.device import register_fake
 from ooclearn.testing.tables import uneven_cut
 
 
@@ -35,6 +39,8 @@ class Container:
         """Read a result into a NumPy array; it must be of this backend."""
         owner = owner_of(x)
         assert owner is self.backend, f"a {type(x).__name__} of {owner and owner.name} where {self.name} was given"
+        if owner.generic:
+            assert array_api_compat.device(x) == array_api_compat.device(self.make(np.zeros(1)))
         return owner.blocks(x).to_numpy()
 
     def has(self, dtype: Any) -> bool:
@@ -75,7 +81,64 @@ def _strict(device: str) -> Callable[[np.ndarray], Any]:
 def _torch(values: np.ndarray) -> Any:
     import torch
 
-    return torch.asarray(np.array(values))
+    return torch.asarray(np.array(values), device="cpu")
+
+
+def _jax(*, wide: bool) -> Callable[[np.ndarray], Any]:
+    def make(values: np.ndarray) -> Any:
+        import jax
+
+        values = np.array(values)
+        if not wide:  # what it does by itself, without a word
+            values = values.astype({"float64": "float32", "int64": "int32"}.get(values.dtype.name, values.dtype))
+        return jax.numpy.asarray(values, device=jax.devices()[1])
+
+    return make
+
+
+@contextmanager
+def _settings_of(name: str) -> Iterator[None]:
+    """Set up a library so that what is made on no device in particular is not on that of the table."""
+    if name == "torch":
+        import torch
+
+        with torch.device("meta"):  # which has shapes and no values
+            yield
+    elif name.startswith("jax"):
+        import jax
+
+        before = jax.config.jax_enable_x64
+        jax.config.update("jax_num_cpu_devices", 2)
+        jax.config.update("jax_enable_x64", name == "jax-x64")
+        yield
+        jax.config.update("jax_enable_x64", before)
+    else:
+        yield
+
+
+def _cupy(values: np.ndarray) -> Any:
+    import cupy
+
+    return cupy.asarray(values)
+
+
+def _missing(name: str) -> str | None:
+    """Return why a container cannot be had here; None if it can."""
+    library, reason = {
+        "dask": ("dask.array", "the extra `dask` is not installed"),
+        "torch": ("torch", "PyTorch is large; ci/test --torch installs it"),
+        "jax": ("jax", "JAX is large; ci/test --jax installs it"),
+        "jax-x64": ("jax", "JAX is large; ci/test --jax installs it"),
+        "cupy": ("cupy", "CuPy is not installed; ci/gpu runs what needs it"),
+        "cupy-scan": ("cupy", "CuPy is not installed; ci/gpu runs what needs it"),
+    }.get(name, ("", ""))
+    if not library:
+        return None
+    try:
+        found: Any = importlib.import_module(library)
+    except ImportError:
+        return reason
+    return "there is no CUDA device" if library == "cupy" and not found.cuda.is_available() else None
 
 
 def _container(name: str, folder: Any) -> Container:
@@ -93,12 +156,18 @@ def _container(name: str, folder: Any) -> Container:
         return ooclearn.scan(path(values)).recut(uneven_cut(len(values)))
 
     host, device = get_backend("numpy"), get_backend("array_api")
-    if name == "dask":
-        pytest.importorskip("dask.array", reason="the extra `dask` is not installed")
-        return Container(name, get_backend("dask"), _dask, lazy=True)
-    if name == "torch":
-        pytest.importorskip("torch", reason="PyTorch is large; ci/test --torch installs it")
-        return Container(name, device, _torch)
+    makers = {
+        "dask": lambda: Container(name, get_backend("dask"), _dask, lazy=True),
+        # Blocks of the host that are worked on by a device without hardware; memory that it lets go is poisoned.
+        "device": lambda: Container(name, register_fake(), lambda values: scanned(values).on("device"), lazy=True),
+        "cupy": lambda: Container(name, get_backend("cupy"), _cupy),
+        "cupy-scan": lambda: Container(name, get_backend("cupy"), lambda values: scanned(values).on("cupy"), lazy=True),
+        "torch": lambda: Container(name, device, _torch),
+        "jax": lambda: Container(name, device, _jax(wide=False), rounding=2.0**-23),
+        "jax-x64": lambda: Container(name, device, _jax(wide=True)),
+    }
+    if name in makers:
+        return makers[name]()
     return {
         "numpy": Container(name, host, _read_only),
         "memmap": Container(name, host, memmap, lazy=True),
@@ -113,16 +182,35 @@ def _container(name: str, folder: Any) -> Container:
 collect_ignore = ["plugin"]
 
 HOST = ("numpy", "memmap", "scan", "dask")
-CONTAINERS = (*HOST, "strict", "strict-device1", "strict-no_float64", "torch")
+ALL = (
+    *HOST,
+    "strict",
+    "strict-device1",
+    "strict-no_float64",
+    "device",
+    "cupy",
+    "cupy-scan",
+    "torch",
+    "jax",
+    "jax-x64",
+)
+CONTAINERS = tuple(name for name in ALL if _missing(name) is None)
+
+
+def pytest_report_header() -> list[str]:
+    """Say which containers the tests cannot be run on here."""
+    return [f"not on {name}: {why}" for name in ALL if (why := _missing(name)) is not None]
 
 
 @pytest.fixture(scope="module", params=CONTAINERS)
-def backend(request, tmp_path_factory) -> Container:
+def backend(request, tmp_path_factory) -> Iterator[Container]:
     """Every container in turn."""
-    return _container(request.param, tmp_path_factory.mktemp("backend"))
+    container = _container(request.param, tmp_path_factory.mktemp("backend"))
+    with _settings_of(request.param):
+        yield container
 
 
-@pytest.fixture(scope="module", params=HOST)
+@pytest.fixture(scope="module", params=[name for name in HOST if name in CONTAINERS])
 def host_backend(request, tmp_path_factory) -> Container:
     """The containers whose blocks are NumPy arrays, so that bits can be compared."""
     return _container(request.param, tmp_path_factory.mktemp("backend"))

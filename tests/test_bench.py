@@ -108,6 +108,113 @@ def test_a_rival_that_fails_says_why(tmp_path):
 
 
 def test_fusion(tmp_path):
-    text, numbers = bench("fusion", "--rows", "2e4", out=tmp_path)
+    arguments = ["--rows", "2e4", "--only", "ooclearn", "loop", "--pipelines", "ridge"]
+    text, numbers = bench("fusion", *arguments, out=tmp_path)
     assert "StandardScaler -> PCA(5) -> Ridge" in text
-    assert len(numbers["seconds"]) == 9
+    ridge = numbers["pipelines"]["ridge"]
+    assert ridge["readings"] == 1
+    assert {len(seconds) for seconds in ridge["warm_s"].values()} == {1}
+    scores = [way["score"] for way in ridge["ways"].values()]
+    assert len(scores) == 2
+    assert np.ptp(scores) < 1e-3
+    assert set(ridge["cold_s"]) == {"ooclearn", "one thread", "the fastest"}
+    rates = json.loads((tmp_path / "fusion-rates.json").read_text(encoding="utf-8"))
+    assert min(rates["loss_above_the_optimum"].values()) <= 1e-8
+
+
+def test_what_a_file_has_in_memory_is_told(tmp_path):
+    from limits import let_go, share_held
+
+    path = tmp_path / "held.bin"
+    path.write_bytes(bytes(2**22))
+    assert share_held(path) == 1.0
+    let_go(path)
+    path.read_bytes()
+    assert share_held(path) == 1.0
+
+
+@pytest.fixture(scope="module")
+def on_the_fake_device(tmp_path_factory):
+    """The benchmark of devices, run where there is none: its output, and the folder of its numbers."""
+    pytest.importorskip("array_api_strict", reason="the fake device's arrays are its")
+    out = tmp_path_factory.mktemp("gpu")
+    arguments = ["--bytes", "300kB", "--columns", "5", "12", "--settle", "1", "--block-bytes", "20kB"]
+    text, _ = bench("gpu", "--backend", "device", *arguments, out=out)
+    return text, out
+
+
+def test_gpu(on_the_fake_device):
+    text, out = on_the_fake_device
+    numbers = json.loads((out / "gpu.json").read_text(encoding="utf-8"))
+    assert numbers["finished"]
+    assert all(one["agrees"] for one in numbers["agreement"].values())
+    assert len(numbers["agreement"]) == 5
+    assert {len(one["seconds"]) for one in numbers["statistics"]} == {1}
+    for one in numbers["statistics"]:
+        over = one["over_the_bus"]
+        sent = 0 if one["source"] == "resident" else one["nbytes"]
+        # Each part of a slot begins at a multiple of some bytes.
+        assert sent <= over["up"] <= 1.1 * sent + 1024
+        assert over["waits"] == 1
+        assert over["down"] < 10_000
+    assert {one["columns"] for one in numbers["fits"]} == {5, 12}
+    assert "| StandardScaler -> PCA -> Ridge, 3,125 x 12" in text
+    assert "not measured" in text
+
+
+def test_gpu_sums_up_what_was_run(on_the_fake_device, tmp_path):
+    from gpu_report import into_page, measured_page, summary
+
+    _, out = on_the_fake_device
+    numbers = json.loads((out / "gpu.json").read_text(encoding="utf-8"))
+    with pytest.raises(SystemExit, match="not the numbers of a whole run on hardware"):
+        measured_page(out / "gpu.json")
+    suites = '<testsuites><testsuite tests="5" failures="1" errors="0" skipped="1"/></testsuites>'
+    (tmp_path / "tests-together.xml").write_text(suites)
+    assert "tests, together: passed, failed, skipped |" in summary(tmp_path)
+    assert "3, 1, 1" in summary(tmp_path)
+    # What a device with limits would have left.
+    numbers["limits"] = dict.fromkeys(numbers["limits"], 5e10)
+    numbers["about"] |= {"driver": "1.2", "runtime_cuda": "13.0", "cupy": "14.2.0"}
+    for one in numbers["statistics"]:
+        one["limits_s"] = {"copy": one["nbytes"] / 5e10}
+        one["seconds"] = [one["nbytes"] / 4.8e10]
+    (tmp_path / "gpu.json").write_text(json.dumps(numbers))
+    text = summary(tmp_path)
+    assert "48.00 | " in text
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- measured: begin -->\nold\n<!-- measured: end -->\nafter\n")
+    into_page(page, measured_page(tmp_path / "gpu.json"))
+    found = page.read_text()
+    assert found.startswith("before\n")
+    assert found.endswith("after\n")
+    assert "old" not in found
+    assert "copy to the device, pinned memory" in found
+    assert "times faster than" in found
+
+
+def test_gpu_says_what_is_missing():
+    command = [sys.executable, BENCH / "gpu.py", "--backend", "toaster", "--about"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "there is no backend named 'toaster'" in done.stderr
+
+
+def test_the_tree_can_be_used_where_nothing_can_be_built(tmp_path):
+    root = BENCH.parent.parent
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    subprocess.run([python, str(root / "ci" / "tree.py"), "install", sys.executable], check=True)
+    code = (
+        "import ooclearn, ooclearn_backends, importlib.metadata as m; from ooclearn.backend import backends\n"
+        "assert m.version('ooclearn') == ooclearn.__version__\n"
+        "print(ooclearn.__file__, *backends())"
+    )
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    file, *names = done.stdout.split()
+    assert Path(file) == root / "ooclearn" / "__init__.py"
+    assert {"numpy", "dask", "cupy", "array_api"} <= set(names)
+    command = [sys.executable, str(root / "ci" / "tree.py"), "requires", "dask", "--", "test"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert any(line.startswith("dask[array]") for line in lines)
+    assert any(line.startswith("pytest>=") for line in lines)

@@ -425,7 +425,7 @@ class TestForeign:
     """What does not say what it reads is fitted in memory, on its own columns."""
 
     def test_a_step_of_another_library(self, backend):
-        if backend.name == "strict-no_float64":
+        if backend.rounding > 1e-10:
             pytest.skip("quantiles of float32 are others")
         X, y = rows()
         given = backend.make(X)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-OPTIONAL = ["cupy", "dask", "distributed", "pandas", "polars", "pyarrow", "rich", "torch"]
+OPTIONAL = ["cupy", "dask", "distributed", "pandas", "polars", "pyarrow", "rich", "torch", "jax"]
 
 # scikit-learn itself imports pandas (and that PyArrow) and rich, where they are installed: not counted.
 INSTALLED = f"""

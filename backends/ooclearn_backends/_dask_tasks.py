@@ -21,7 +21,7 @@ from ooclearn.exceptions import DataError
 from ooclearn.folding import tile_rows
 from ooclearn.rowmaps import RowMap
 from ooclearn.statistics.protocol import Statistic, merge_all, parts_of
-from ooclearn.storage.arrays import host_dtype
+from ooclearn.storage.arrays import converted, host_dtype
 from ooclearn.table import Rows, Table, TargetTable
 from ooclearn.types import Array
 from ooclearn.workers import keep_pages
@@ -161,7 +161,10 @@ class Promise:
                 i,
             )
         if isinstance(chunk, np.ndarray) or hasattr(chunk, "tocsr"):
-            return chunk.astype(self.dtype)
+            try:
+                return converted(chunk, self.dtype)
+            except DataError as error:
+                raise self.placed(error, i) from None
         xp = namespace(chunk)
         return xp.astype(chunk, getattr(xp, self.dtype.name))
 

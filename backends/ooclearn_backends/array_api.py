@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import array_api_compat
 import numpy as np
 
-from ooclearn._namespace import shareable
+from ooclearn._namespace import device_of, float_dtype, holds, namespace, shareable
 from ooclearn.blocks import Blocks, SourceBlocks
+from ooclearn.events import Work
 from ooclearn.folding import DeviceReading, ThreadedReading
 from ooclearn.rowmaps import RowMap
+from ooclearn.statistics.protocol import Statistic
 from ooclearn.storage.arrays import ArraySource
+from ooclearn.table import Table
 from ooclearn.types import Array
 
 __all__ = ["BACKEND", "ArrayApiBackend"]
@@ -42,7 +47,7 @@ class ArrayApiBackend(DeviceReading, ThreadedReading):
         """Return an array as Blocks, views of it."""
         if isinstance(x, Blocks):
             return x
-        source = ArraySource(x, name=name or f"{type(x).__module__.partition('.')[0]} array")
+        source = ArraySource(_without_gradient(x), name=name or f"{type(x).__module__.partition('.')[0]} array")
         return SourceBlocks(source, backend_name=self.name)
 
     def adopt(self, blocks: Blocks, /) -> Any:
@@ -54,7 +59,15 @@ class ArrayApiBackend(DeviceReading, ThreadedReading):
 
     def map(self, row_map: RowMap, x: Any, /) -> Any:
         """Apply `row_map` at once, on the device of `x`."""
-        return x.map(row_map) if isinstance(x, Blocks) else row_map(x)
+        if isinstance(x, Blocks):
+            return x.map(row_map)
+        with _all_digits():
+            return row_map(_without_gradient(x))
+
+    def fold(self, table: Table, statistic: Statistic[Any], /, *, work: Work) -> Any:
+        """Read the table once; return the state of `statistic`."""
+        with _all_digits():
+            return super().fold(table, statistic, work=work)
 
     def to_host(self, block: Array, /) -> np.ndarray[Any, Any]:
         """Copy one block to host memory."""
@@ -68,14 +81,21 @@ class ArrayApiBackend(DeviceReading, ThreadedReading):
     def from_host(self, values: Array, /, *, like: Array | None = None) -> Array:
         """Copy host values to the library and device of the block `like`; what it has no dtype for stays."""
         values = shareable(values)
-        if like is None or values.dtype.kind not in "fiubc":
+        if like is None or values.dtype.kind not in "fiubc" or not holds(values, like):
             return values
-        xp = array_api_compat.array_namespace(like)
-        device = array_api_compat.device(like)
-        if values.dtype == np.float64 and hasattr(xp, "__array_namespace_info__"):
-            kinds = xp.__array_namespace_info__().dtypes(kind="real floating", device=device)
-            return xp.asarray(values, dtype=kinds.get("float64", kinds["float32"]), device=device)
-        return xp.asarray(values, device=device)
+        dtype = float_dtype(like) if values.dtype == np.float64 else None
+        return namespace(like).asarray(values, dtype=dtype, device=device_of(like))
+
+
+def _without_gradient(x: Array) -> Array:
+    """Return a PyTorch tensor without the history that gradients need, which would be kept with every result."""
+    return x.detach() if array_api_compat.is_torch_array(x) else x
+
+
+def _all_digits() -> AbstractContextManager[Any]:
+    """Let JAX multiply float32 as float32: on accelerators it rounds to fewer digits unless told."""
+    jax = sys.modules.get("jax")
+    return nullcontext() if jax is None else jax.default_matmul_precision("highest")
 
 
 BACKEND = ArrayApiBackend()

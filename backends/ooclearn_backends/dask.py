@@ -17,8 +17,9 @@ import numpy as np
 
 from ooclearn.backend import backend_of
 from ooclearn.blocks import Blocks
+from ooclearn.config import get_config
 from ooclearn.events import Work, record, working
-from ooclearn.exceptions import DataError
+from ooclearn.exceptions import BlockMemoryError, DataError
 from ooclearn.rowmaps import RowMap
 from ooclearn.statistics.protocol import Statistic
 from ooclearn.table import Rows, Table, TargetTable
@@ -104,9 +105,12 @@ class DaskBackend:
         ------
         DataError
             There are no rows, a chunk is not what was declared, or the statistic refuses what it holds.
+        BlockMemoryError
+            The chunks that are worked on at a time take more than ``memory_limit``.
         """
         arrays = _parts(table)
         scheduler = scheduler_for(arrays[0])
+        _refuse_over_limit(table, scheduler)
         promises = _promises(table)
         spec = Folding(
             statistic,
@@ -167,6 +171,29 @@ class DaskBackend:
                 yield from _from_cluster(chunks, grouping, groups, scheduler.client, ahead)
             else:
                 yield from _from_threads(chunks, grouping, groups, scheduler, ahead, work)
+
+
+def _refuse_over_limit(table: Table, scheduler: Scheduler) -> None:
+    """Raise, before anything is computed, if chunks would take more memory than ``memory_limit``."""
+    limit = get_config()["memory_limit"]
+    if limit is None or not table.X.lengths:
+        return
+    # A worker of a cluster has memory of its own.
+    workers = 1 if scheduler.remote else min(scheduler.workers(), table.n_blocks)
+    row_bytes = max(1, sum(part.row_bytes for part in table.parts))
+    largest = max(table.X.lengths)
+    need = workers * largest * row_bytes
+    if need > limit:
+        fits = limit // (workers * row_bytes)
+        raise BlockMemoryError(
+            f"chunks of {largest:,} rows of {table.X.name} take {need:,} bytes ({workers} at a time, of "
+            f"{largest * row_bytes:,} bytes each), memory_limit is {limit:,}; "
+            + (
+                f"cut the array into chunks of {fits:,} rows or fewer where it is made, or work with fewer workers"
+                if fits
+                else "not even one row at a time would fit"
+            )
+        )
 
 
 def _parts(table: Table) -> list[Any]:

@@ -53,7 +53,7 @@ class NumpyBackend(ThreadedReading):
         if isinstance(x, np.memmap):
             return self.blocks(x).map(row_map)
         if not isinstance(x, np.ndarray):
-            return row_map(x)
+            return _run(row_map, x.tocsr(), 0, x.shape[0])
         return self._mapped(row_map, x)
 
     def _mapped(self, row_map: RowMap, x: Array) -> Array:
@@ -61,6 +61,11 @@ class NumpyBackend(ThreadedReading):
         rows = run_of_rows(x.nbytes // max(n, 1))
         if n <= rows or x.dtype.hasobject:
             return _run(row_map, x, 0, n)
+        with one_blas_thread():
+            return self._mapped_by_runs(row_map, x, rows)
+
+    def _mapped_by_runs(self, row_map: RowMap, x: Array, rows: int) -> Array:
+        n = x.shape[0]
         # The first run tells what comes out; text and sparse rows are not put together from runs.
         first = _run(row_map, x, 0, rows)
         if not isinstance(first, np.ndarray) or first.dtype.hasobject or first.dtype.kind in "US":
@@ -76,9 +81,8 @@ class NumpyBackend(ThreadedReading):
                 stop = min(start + rows, n)
                 _run(row_map, x, start, stop, out[start:stop])
 
-        with one_blas_thread():
-            for _ in ordered(task, -(-(n - rows) // step), workers=workers, name="worker"):
-                pass
+        for _ in ordered(task, -(-(n - rows) // step), workers=workers, name="worker"):
+            pass
         return out
 
     def to_host(self, block: Array, /) -> Any:

@@ -34,6 +34,7 @@ __all__ = [
     "scratch",
     "size",
     "whole",
+    "written",
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +52,7 @@ def options(description: str | None, *, rows: int, repeats: int = 5) -> argparse
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
+def scratch(within: Path | None = None) -> Iterator[Path]:
     """Make a temporary folder for tables, removed at the end, also when the process is asked to end."""
 
     def leave(number: int, _: object) -> None:
@@ -59,7 +60,7 @@ def scratch() -> Iterator[Path]:
 
     before = signal.signal(signal.SIGTERM, leave)
     try:
-        with tempfile.TemporaryDirectory(prefix="ooclearn-bench-") as folder:
+        with tempfile.TemporaryDirectory(prefix="ooclearn-bench-", dir=within) as folder:
             yield Path(folder)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -174,6 +175,11 @@ def report(name: str, title: str, tables: Sequence[str], numbers: Mapping[str, A
     notes = f"{system['processor']}, {system['cores']} cores, load before {system['load_before']}"
     warning = "\n\n**The machine was busy: do not trust these numbers.**" if busy else ""
     print(f"\n## {title}\n\n{notes}{warning}\n\n" + "\n\n".join(tables) + "\n", flush=True)
+    written({"name": name, "machine": system, **numbers}, out)
+
+
+def written(numbers: Mapping[str, Any], out: Path) -> None:
+    """Save numbers under their name."""
     out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"name": name, "machine": system, **numbers}, indent=2)
-    (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(numbers, indent=2)
+    (out / f"{numbers['name']}.json").write_text(text + "\n", encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 import threading
 import time
@@ -16,7 +18,16 @@ from threadpoolctl import threadpool_limits
 from ooclearn.config import n_workers
 from ooclearn.types import Array
 
-__all__ = ["Limits", "bare_training", "fastest_read", "in_threads", "memory_rate", "read_seconds"]
+__all__ = [
+    "Limits",
+    "bare_training",
+    "fastest_read",
+    "in_threads",
+    "let_go",
+    "memory_rate",
+    "read_seconds",
+    "share_held",
+]
 
 _READY_ROWS = 2_000_000
 _BLOCK = 100_000
@@ -57,11 +68,42 @@ def read_seconds(path: Path, threads: int, tile: int) -> float:
         os.close(fd)
 
 
-def fastest_read(path: Path) -> tuple[int, int]:
+def fastest_read(path: Path, *, cold: bool = False) -> tuple[int, int]:
     """Return how many threads, and reads of how many bytes, read the file fastest."""
     cores = n_workers()
     ways = [(threads, tile) for threads in sorted({1, cores, 2 * cores, 4 * cores}) for tile in (2**18, 2**20, 2**22)]
-    return min(ways, key=lambda way: read_seconds(path, *way))
+
+    def seconds(way: tuple[int, int]) -> float:
+        if cold:
+            let_go(path)
+        return read_seconds(path, *way)
+
+    return min(ways, key=seconds)
+
+
+def let_go(*paths: Path) -> None:
+    """Ask the system to forget the pages of files, so that the next reading comes from the disk."""
+    for path in paths:
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)  # what is not written yet is not let go
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+
+
+def share_held(path: Path) -> float:
+    """Return the share of a file's pages that the system holds in memory: what tells whether a reading is cold."""
+    size = path.stat().st_size
+    pages = -(-size // mmap.PAGESIZE)
+    held = (ctypes.c_ubyte * pages)()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ) as mapped:
+        view = np.frombuffer(mapped, dtype=np.uint8)
+        address = ctypes.c_void_p(view.ctypes.data)
+        del view  # or the mapping could not be closed
+        if ctypes.CDLL(None, use_errno=True).mincore(address, ctypes.c_size_t(size), held):
+            raise OSError(ctypes.get_errno(), "mincore", str(path))
+    return float(np.mean(np.frombuffer(bytes(held), dtype=np.uint8) & 1))
 
 
 def memory_rate(rows: Array, *, threads: int | None = None, tile: int = 2**17) -> float:

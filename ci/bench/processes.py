@@ -29,22 +29,32 @@ class Rival:
     Parameters
     ----------
     name : str
-        As rivals.py knows it.
+        As the script knows it.
     folder : Path
         Where the table is.
     memory : int or None
         Bytes the process may take beyond what it holds when its imports are done; enforced by the system.
     timeout : float
         Seconds to wait for an answer.
+    script : str
+        The file beside this one that has the ways.
     """
 
-    def __init__(self, name: str, folder: Path, *, memory: int | None = None, timeout: float = 600.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        memory: int | None = None,
+        timeout: float = 600.0,
+        script: str = "rivals.py",
+    ) -> None:
         self.name = name
         self.memory = memory
         self.timeout = timeout
         self.peak = 0
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  (closed with the process)
-        command = [sys.executable, str(Path(__file__).with_name("rivals.py")), name, str(folder)]
+        command = [sys.executable, str(Path(__file__).with_name(script)), name, str(folder)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, bufsize=1
         )

@@ -1,7 +1,8 @@
 """The ways to do the job that are compared, one a process: ``python ci/bench/rivals.py NAME FOLDER``.
 
 Reads commands, a line each, from the standard input: ``load`` (what is not timed), ``fit``, ``predict`` (from
-the table's file into a file), ``score`` (on rows held out); answers each with a line of JSON.
+the table's file into a file), ``score`` (on rows held out); answers each with a line of JSON. What stands in a line
+after the command is given to it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import json
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import SGDClassifier
@@ -21,7 +24,7 @@ from sklearn.linear_model import SGDClassifier
 from limits import Limits
 from ooclearn.types import Array
 
-__all__ = ["BLOCK", "NAMES", "WAYS", "Way"]
+__all__ = ["BLOCK", "NAMES", "WAYS", "Way", "lazy", "serve"]
 
 # What a careful user would take: long enough that calls cost nothing, short enough for a processor's cache.
 BLOCK = 100_000
@@ -109,6 +112,22 @@ class Loop(Way):
         return self.classifier.predict(self.scaler.transform(X))
 
 
+def lazy(path: Path) -> Array:
+    """Return the file as a Dask array whose chunks are read when their tasks run."""
+    import dask
+    import dask.array as da
+
+    whole = np.load(path, mmap_mode="r")
+
+    def rows(start: int, stop: int) -> Array:
+        return np.array(np.load(path, mmap_mode="r")[start:stop])
+
+    cuts = [*range(0, len(whole), BLOCK), len(whole)]
+    return da.concatenate(
+        [da.from_delayed(dask.delayed(rows)(a, b), (b - a, *whole.shape[1:]), whole.dtype) for a, b in pairwise(cuts)]
+    )
+
+
 class DaskMl(Way):
     """dask-ml, with chunks that are read when their tasks run."""
 
@@ -121,21 +140,7 @@ class DaskMl(Way):
 
     def array(self, path: Path) -> Array:
         """Return the file as a Dask array."""
-        import dask
-        import dask.array as da
-
-        whole = np.load(path, mmap_mode="r")
-
-        def rows(start: int, stop: int) -> Array:
-            return np.array(np.load(path, mmap_mode="r")[start:stop])
-
-        cuts = [*range(0, len(whole), BLOCK), len(whole)]
-        return da.concatenate(
-            [
-                da.from_delayed(dask.delayed(rows)(a, b), (b - a, *whole.shape[1:]), whole.dtype)
-                for a, b in pairwise(cuts)
-            ]
-        )
+        return lazy(path)
 
     def fit(self) -> None:
         self.pipe.fit(self.array(self.X), self.array(self.y), incremental__classes=[0, 1])
@@ -204,23 +209,24 @@ NAMES = {
 }
 
 
-def main() -> None:
+def serve(ways: Mapping[str, Callable[[Path], Any]], description: str | None) -> None:
     """Do what the lines say, until there are no more."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=WAYS)
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("name", choices=ways)
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     answers = sys.stdout
     with redirect_stdout(sys.stderr):  # what libraries print is no answer
-        way = WAYS[options.name](options.folder)
+        way = ways[options.name](options.folder)
         way.prepare()
         print(json.dumps({"ready": True}), file=answers, flush=True)
         for line in sys.stdin:
-            command = getattr(way, line.strip())
+            name, *arguments = line.split()
+            command = getattr(way, name)
             answer: dict[str, object]
             start = time.perf_counter()
             try:
-                value = command()
+                value = command(*arguments)
             except MemoryError:
                 answer = {"error": "out of memory"}
             except Exception as error:  # noqa: BLE001  (whatever it is, the other ways go on)
@@ -231,4 +237,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(WAYS, __doc__)

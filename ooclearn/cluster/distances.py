@@ -7,24 +7,31 @@ from collections.abc import Iterator
 import numpy as np
 
 from ooclearn._namespace import float_dtype, like, minus, namespace, run_of
-from ooclearn.backend import backend_of
 from ooclearn.buffers import local_buffers
 from ooclearn.statistics.checks import refuse_nonfinite
+from ooclearn.statistics.held import as_held
 from ooclearn.types import Array
 
-__all__ = ["centred", "distances", "nearest", "nearest_label", "runs"]
+__all__ = ["centred", "distances", "nearest", "nearest_label", "runs_there"]
 
-# Products of a run of rows with all centres take so many bytes: they stay in the processor's second cache.
+# Products of a run of rows with all centres take so many bytes: they stay in the processor's second cache. Elsewhere
+# what is given to a device in one piece should be large.
 _RUN_BYTES = 2**20
+_RUN_BYTES_THERE = 2**25
 # NumPy's argmin along short rows pays a call for each; up to so many centres are compared one after the other.
 _FEW = 16
 
 
-def runs(n: int, n_centers: int, /) -> Iterator[tuple[int, int]]:
+def _runs(n: int, n_centers: int, n_bytes: int) -> Iterator[tuple[int, int]]:
     """Yield the first row and the one after the last of runs whose distances to all centres are looked at together."""
-    rows = max(64, _RUN_BYTES // (8 * max(1, n_centers)))
+    rows = max(64, n_bytes // (8 * max(1, n_centers)))
     for start in range(0, n, rows):
         yield start, min(start + rows, n)
+
+
+def runs_there(n: int, n_centers: int, /) -> Iterator[tuple[int, int]]:
+    """Yield such runs for a device."""
+    return _runs(n, n_centers, _RUN_BYTES_THERE)
 
 
 def centred(x: Array, center: Array, /) -> tuple[Array, Array]:
@@ -32,10 +39,8 @@ def centred(x: Array, center: Array, /) -> tuple[Array, Array]:
     xp = namespace(x)
     if isinstance(x, np.ndarray):
         return minus(x, center), center
-    wide = float_dtype(x)
-    row = like(center, x, wide)
-    held = np.asarray(backend_of(row).to_host(row), dtype=np.float64)
-    return minus(xp.astype(x, wide, copy=False), row), held
+    held = as_held(center, x)
+    return minus(xp.astype(x, float_dtype(x), copy=False), like(held, x)), held
 
 
 def nearest(x: Array, centers: Array, /) -> tuple[Array, Array]:
@@ -57,7 +62,7 @@ def nearest(x: Array, centers: Array, /) -> tuple[Array, Array]:
     if isinstance(x, np.ndarray):
         return _nearest_on_host(x, centers, norms, factors)
     labels, squares = [], []
-    for start, stop in runs(x.shape[0], centers.shape[0]):
+    for start, stop in runs_there(x.shape[0], centers.shape[0]):
         part = run_of(x, start, stop)
         label = xp.argmin(part @ factors + norms, axis=1)
         off = part - xp.take(centers, label, axis=0)
@@ -72,11 +77,11 @@ def _nearest_on_host(x: Array, centers: Array, norms: Array, factors: Array) -> 
     k = centers.shape[0]
     labels, squares = np.empty(n, dtype=np.int64), np.empty(n)
     # All runs but the last are as long as the first.
-    longest = next(stop for _, stop in runs(n, k))
+    longest = next(stop for _, stop in _runs(n, k, _RUN_BYTES))
     few = k <= _FEW
     products = local_buffers().empty((k, longest) if few else (longest, k), np.dtype(np.float64))
     off = local_buffers().empty((longest, d), np.dtype(np.float64))
-    for start, stop in runs(n, k):
+    for start, stop in _runs(n, k, _RUN_BYTES):
         part, label, difference = x[start:stop], labels[start:stop], off[: stop - start]
         if few:
             by_center = products[:, : stop - start]

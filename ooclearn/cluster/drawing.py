@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn._namespace import float_dtype, int_dtype, like, namespace
+from ooclearn._namespace import device_of, float_dtype, int_dtype, like, namespace, run_of
 from ooclearn.backend import backend_of
 from ooclearn.cluster.distances import centred, nearest
 from ooclearn.rowmaps import Kind, RowMap
+from ooclearn.statistics.added import weight_sums, widened
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
+from ooclearn.statistics.held import as_held
+from ooclearn.statistics.protocol import Sums
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -64,8 +67,9 @@ class DrawnRows:
 
     Each row gets a key, an exponential random number divided by its odds, and the rows of the smallest keys are kept.
     So the sum of the odds need not be known beforehand, and the state is bounded. The random numbers of a tile are
-    seeded by `seed` and by its rows: for one cut, the same rows are drawn whatever the number of workers. All rows are
-    kept, in order, where there are no more of them.
+    seeded by `seed` and by its rows: for one cut, the same rows are drawn whatever the number of workers. On a device
+    blocks come one after the other, and one generator goes through them all. All rows are kept, in order, where there
+    are no more of them.
 
     Parameters
     ----------
@@ -155,6 +159,85 @@ class DrawnRows:
         # Tiles that are equal have equal keys, and would be drawn all or none.
         once = np.sort(np.unique(merged.keys, return_index=True)[1])
         return merged.take(once[_smallest(merged.keys[once], at_most)])
+
+    def origin(self, rows: Rows, /) -> Sums:
+        """Return the centres on the device, and where the random numbers come from."""
+        x = rows.X
+        drawing = _Drawing(np.random.default_rng(self.seed))
+        if self.centers is None:
+            return {"drawing": drawing}
+        assert self.center is not None
+        held = as_held(self.center, x)
+        return {
+            "drawing": drawing,
+            "center": like(held, x),
+            "centers": like(self.centers - (held - self.center), x),
+        }
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return the rows of the smallest keys of one block, and how many could be drawn."""
+        with np.errstate(all="ignore"):
+            x = widened(rows.X)
+            xp = namespace(x)
+            start, keys = origin["drawing"].next(rows.n)
+            w, bad = weight_sums(rows.w, x)
+            weights = odds = xp.ones_like(x[:, 0]) if w is None else w
+            if self.centers is not None:
+                odds = odds * nearest(x - origin["center"], origin["centers"])[1]
+            there = odds > 0
+            one = xp.ones_like(odds)
+            keys = like(keys, x) / xp.where(there, odds, one)
+            whole = int_dtype(x)
+            drawn = {
+                # What cannot be drawn comes last.
+                "keys": xp.where(there, keys, xp.full_like(keys, float("inf"))),
+                "rows": x,
+                "weights": weights,
+                "at": xp.arange(start, start + rows.n, dtype=whole, device=device_of(x)),
+            }
+            possible = xp.sum(xp.astype(there, whole))
+            return {"possible": possible, "odds": xp.sum(odds), "bad": bad, **self._drawn(drawn)}
+
+    def _drawn(self, drawn: Sums) -> Sums:
+        """Return those of some rows that have the smallest keys."""
+        keys, rows = drawn["keys"], drawn["rows"]
+        xp = namespace(keys)
+        if keys.shape[0] <= self.at_most(rows.shape[1]):
+            return drawn
+        at = run_of(xp.argsort(keys, stable=True), 0, self.at_most(rows.shape[1]))
+        return {name: xp.take(values, at, axis=0) for name, values in drawn.items()}
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the same of two runs of blocks."""
+        xp = namespace(a["keys"])
+        drawn = {name: xp.concat([a[name], b[name]], axis=0) for name in _DRAWN}
+        return {**{name: a[name] + b[name] for name in a if name not in _DRAWN}, **self._drawn(drawn)}
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> DrawnRowsState | None:  # noqa: ARG002  (the protocol's)
+        """Return the state of all rows; None where a weight is none, or distances are not finite."""
+        if sums["bad"] or not np.isfinite(sums["odds"]):
+            return None
+        at = np.argsort(sums["at"])
+        at = at[np.isfinite(sums["keys"][at])]
+        return DrawnRowsState(int(sums["possible"]), *(sums[name][at] for name in ("keys", "rows", "weights")))
+
+
+# What is kept of rows that are drawn on a device.
+_DRAWN = ("keys", "rows", "weights", "at")
+
+
+class _Drawing:
+    """Random numbers for the rows of a table, one block after the other."""
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        self._generator = generator
+        self._seen = 0
+
+    def next(self, n: int) -> tuple[int, Array]:
+        """Return the number of the first of the next `n` rows, and an exponential random number for each."""
+        start = self._seen
+        self._seen += n
+        return start, self._generator.standard_exponential(n)
 
 
 def _smallest(keys: Array, count: int) -> Array:

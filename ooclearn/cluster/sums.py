@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ooclearn._namespace import device_of, float_dtype, like, namespace, run_of
-from ooclearn.backend import backend_of
-from ooclearn.cluster.distances import centred, nearest, runs
+from ooclearn.cluster.distances import centred, nearest, runs_there
 from ooclearn.exceptions import DataError
+from ooclearn.statistics.added import weight_sums, widened
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
+from ooclearn.statistics.coded import host
+from ooclearn.statistics.held import as_held
+from ooclearn.statistics.protocol import Sums
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -139,9 +142,7 @@ class ClusterSums:
         k, d = self.centers.shape
         n = int(x.shape[0])
         if n == 0:
-            none = np.zeros(0)
-            far = FarRows(none, np.zeros(0, dtype=np.int64), none, np.zeros((0, d)))
-            return ClusterSumsState(0, np.zeros(k), np.zeros((k, d)), 0.0, far)
+            return ClusterSumsState(0, np.zeros(k), np.zeros((k, d)), 0.0, _none_far(d))
         xp = namespace(x)
         wide = float_dtype(x)
         if w is not None:
@@ -156,15 +157,15 @@ class ClusterSums:
             raise DataError(
                 "squared distances of rows to the centres overflow; scale the columns to a size near 1 first"
             )
-        weights, sums = _by_cluster(x, labels, w, k)
+        weights, sums = (host(part) for part in _by_cluster(x, labels, w, k))
         off = held - self.center
         if off.any():  # a device without float64 cannot hold the centre
             sums = sums + weights[:, None] * off
         return ClusterSumsState(n, weights, sums, inertia, self._far(x, labels, squares, w, off))
 
     def _far(self, x: Array, labels: Array, squares: Array, w: Array | None, off: Array) -> FarRows:
-        far = _host(squares)
-        weights = np.ones(far.shape[0]) if w is None else _host(w)
+        far = host(squares)
+        weights = np.ones(far.shape[0]) if w is None else host(w)
         there = np.flatnonzero(weights > 0)
         at = there[_largest(far[there], self.n_far)]
         xp = namespace(x)
@@ -172,7 +173,7 @@ class ClusterSums:
             rows, labels = x[at], labels[at]
         else:
             where = like(at, x, labels.dtype)
-            rows, labels = _host(xp.take(x, where, axis=0)), _host(xp.take(labels, where)).astype(np.int64)
+            rows, labels = host(xp.take(x, where, axis=0)), host(xp.take(labels, where)).astype(np.int64)
         return FarRows(far[at], labels, weights[at], rows + off)
 
     def merge(self, a: ClusterSumsState, b: ClusterSumsState, /) -> ClusterSumsState:
@@ -186,9 +187,74 @@ class ClusterSums:
         far = far.take(_largest(far.squares, self.n_far))
         return ClusterSumsState(a.rows + b.rows, a.weights + b.weights, a.sums + b.sums, a.inertia + b.inertia, far)
 
+    def origin(self, rows: Rows, /) -> Sums:
+        """Return the common centre and the centres on the device."""
+        x = rows.X
+        held = as_held(self.center, x)
+        return {"center": like(held, x), "centers": like(self.centers - (held - self.center), x)}
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return weight and sum of the rows of each cluster, the inertia, and the farthest rows."""
+        with np.errstate(all="ignore"):
+            x = widened(rows.X) - origin["center"]
+            xp = namespace(x)
+            w, bad = weight_sums(rows.w, x)
+            labels, squares = nearest(x, origin["centers"])
+            weights, sums = _by_cluster(x, labels, w, len(self.centers))
+            inertia = xp.sum(squares if w is None else squares * w)
+            far = (
+                {}
+                if not self.n_far
+                else {
+                    # A row of no weight is farther than none.
+                    "squares": squares if w is None else xp.where(w > 0, squares, -xp.ones_like(squares)),
+                    "labels": labels,
+                    "far_weights": xp.ones_like(squares) if w is None else w,
+                    "far_rows": x,
+                }
+            )
+            return {"weights": weights, "sums": sums, "inertia": inertia, "bad": bad, **self._farthest(far)}
+
+    def _farthest(self, far: Sums) -> Sums:
+        """Return those of some rows that lie farthest, the farthest first; of equals, the first."""
+        if not far:
+            return far
+        squares = far["squares"]
+        xp = namespace(squares)
+        at = run_of(xp.argsort(-squares, stable=True), 0, min(self.n_far, squares.shape[0]))
+        return {name: xp.take(values, at, axis=0) for name, values in far.items()}
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks."""
+        xp = namespace(a["sums"])
+        far = {name: xp.concat([a[name], b[name]], axis=0) for name in _FAR if name in a}
+        return {**{name: a[name] + b[name] for name in a if name not in far}, **self._farthest(far)}
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> ClusterSumsState | None:
+        """Return the state of all rows; None where a cell or a weight is none, or squares overflow."""
+        weights, total, inertia = sums["weights"], sums["sums"], float(sums["inertia"])
+        if sums["bad"] or not (np.isfinite(inertia) and np.isfinite(total).all()):
+            return None
+        off = origin["center"] - self.center
+        far = _none_far(total.shape[1])
+        if self.n_far:
+            there = sums["squares"] >= 0
+            squares, labels, far_weights, far_rows = (sums[name][there] for name in _FAR)
+            far = FarRows(squares, labels.astype(np.int64), far_weights, far_rows + off)
+        return ClusterSumsState(rows, weights, total + weights[:, None] * off, inertia, far)
+
+
+# What is kept of the farthest rows.
+_FAR = ("squares", "labels", "far_weights", "far_rows")
+
+
+def _none_far(n_columns: int) -> FarRows:
+    none = np.zeros(0)
+    return FarRows(none, np.zeros(0, dtype=np.int64), none, np.zeros((0, n_columns)))
+
 
 def _by_cluster(x: Array, labels: Array, w: Array | None, k: int) -> tuple[Array, Array]:
-    """Return the sum of the weights and the weighted sum of the rows of each cluster, on the host."""
+    """Return the sum of the weights and the weighted sum of the rows of each cluster."""
     n = x.shape[0]
     if isinstance(x, np.ndarray):
         from scipy.sparse import csr_array  # scikit-learn brings it; imported with the first k-means
@@ -199,13 +265,13 @@ def _by_cluster(x: Array, labels: Array, w: Array | None, k: int) -> tuple[Array
     xp = namespace(x)
     clusters = xp.arange(k, dtype=labels.dtype, device=device_of(x))[None, :]
     weights = sums = None
-    for start, stop in runs(n, k):
+    for start, stop in runs_there(n, k):
         chosen = xp.astype(run_of(labels, start, stop)[:, None] == clusters, x.dtype)
         if w is not None:
             chosen = chosen * run_of(w, start, stop)[:, None]
         weight, part = xp.sum(chosen, axis=0), xp.matrix_transpose(chosen) @ run_of(x, start, stop)
         weights, sums = (weight, part) if sums is None else (weights + weight, sums + part)
-    return _host(weights), _host(sums)
+    return weights, sums
 
 
 def _largest(values: Array, count: int) -> Array:
@@ -221,7 +287,3 @@ def _largest(values: Array, count: int) -> Array:
         at = np.arange(n)
     order: Array = at[np.argsort(-values[at], kind="stable")]
     return order
-
-
-def _host(x: Array) -> Array:
-    return x if isinstance(x, np.ndarray) else np.asarray(backend_of(x).to_host(x), dtype=np.float64)

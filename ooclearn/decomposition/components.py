@@ -14,7 +14,7 @@ from ooclearn.exceptions import DataError
 from ooclearn.methods import _finite
 from ooclearn.passes import Fit, Request
 from ooclearn.rowmaps import Affine, Kind, RowMap, Rowwise, compose
-from ooclearn.spectral import axes_of, axes_of_product, root
+from ooclearn.spectral import axes_of_product, axes_of_scatter
 from ooclearn.statistics import Scatter, ScatterState, Statistic
 from ooclearn.table import Schema
 from ooclearn.types import Array
@@ -114,7 +114,7 @@ class PrincipalComponents(Components):
         n, d = state.rows, state.n_columns
         self._check_shape(n, d)
         self.mean_ = state.mean.copy()
-        values, axes = axes_of_product(state.xx) if squared else axes_of(root(state.xx))
+        values, axes = axes_of_product(state.xx) if squared else axes_of_scatter(state.xx)
         return values[: min(n, d)] / (n - 1), axes
 
     def _keep(self, k: int, variance: Array, axes: Array, n: int) -> None:

@@ -12,7 +12,7 @@ from ooclearn.classifying import ByClassClassifier, checked_priors
 from ooclearn.discriminant_analysis.solvers import covariances_of, shrunk
 from ooclearn.quadratics import Quadratics
 from ooclearn.rowmaps import RowMap, Rowwise
-from ooclearn.spectral import axes_of, root
+from ooclearn.spectral import axes_of_scatter
 from ooclearn.statistics import ClassScatter, ClassScatterState, Statistic
 from ooclearn.table import Schema
 from ooclearn.types import Array
@@ -127,7 +127,7 @@ class QuadraticDiscriminantAnalysis(ByClassClassifier):
         if self.solver == "eigen":
             covariances = shrunk(covariances, self.shrinkage)
         for i, covariance in enumerate(covariances):
-            variances, axes = axes_of(root(covariance))
+            variances, axes = axes_of_scatter(covariance)
             if self.solver == "svd":
                 variances = (1.0 - self.reg_param) * variances + self.reg_param
             self._refuse_flat(state, i, variances)

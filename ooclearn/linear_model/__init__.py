@@ -6,6 +6,8 @@ from ooclearn.linear_model.least_squares import LinearRegression
 from ooclearn.linear_model.logistic import LogisticRegression
 from ooclearn.linear_model.ridge import Ridge
 from ooclearn.linear_model.ridge_cv import RidgeCV
+from ooclearn.linear_model.sgd_classifier import SGDClassifier
+from ooclearn.linear_model.sgd_regressor import SGDRegressor
 
 __all__ = [
     "ElasticNet",
@@ -16,5 +18,7 @@ __all__ = [
     "PoissonRegressor",
     "Ridge",
     "RidgeCV",
+    "SGDClassifier",
+    "SGDRegressor",
     "TweedieRegressor",
 ]

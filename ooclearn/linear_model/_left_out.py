@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn._namespace import float_dtype, like, namespace
-from ooclearn.backend import backend_of
+from ooclearn._namespace import like, namespace
 from ooclearn.exceptions import DataError
+from ooclearn.statistics.added import added, as_columns, weight_sums, widened
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
+from ooclearn.statistics.coded import host
+from ooclearn.statistics.held import held_and_rest, less
+from ooclearn.statistics.protocol import Sums
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -95,7 +98,8 @@ class LeftOut:
             refuse_weights(w)
         # What is not finite is looked for afterwards, in the sums.
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-            out = _squares(model, x, y, w)
+            weight = None if w is None else widened(w)
+            out = host(_squares(self.origin(rows), model.constant, rows, weight))
         if not np.isfinite(out).all():
             self._refuse(x, y)
         return LeftOutState(rows.n, out)
@@ -112,33 +116,48 @@ class LeftOut:
         """Return the state of the rows of `a` and `b`."""
         return LeftOutState(a.rows + b.rows, a.squares + b.squares)
 
+    def origin(self, rows: Rows, /) -> Sums:
+        """Return the model on the device."""
+        model, x = self.model, rows.X
+        assert model is not None
+        (x_mean, x_rest), (y_mean, y_rest) = held_and_rest(model.x_mean, x), held_and_rest(model.y_mean, x)
+        means = {"x_mean": x_mean, "x_rest": x_rest, "y_mean": y_mean, "y_rest": y_rest}
+        return {**means, "axes": like(model.axes, x), "coef": like(model.coef, x), "share": like(model.share, x)}
 
-def _squares(model: Model, x: Array, y: Any, w: Array | None) -> Array:
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return the sums of squared errors, and how many weights are none."""
+        assert self.model is not None
+        with np.errstate(all="ignore"):
+            weight, bad = weight_sums(rows.w, widened(rows.X))
+            return {"squares": _squares(origin, self.model.constant, rows, weight), "bad": bad}
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks."""
+        return added(a, b)
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> LeftOutState | None:  # noqa: ARG002  (the protocol's)
+        """Return the state of all rows; None where a cell or a weight is none, or a row determines a coefficient."""
+        if sums["bad"] or not np.isfinite(sums["squares"]).all():
+            return None
+        return LeftOutState(rows, sums["squares"])
+
+
+def _squares(model: Sums, constant: float, rows: Rows, w: Array | None) -> Array:
     """Return the weighted sum of squared errors, of shape (penalties, targets)."""
+    assert rows.y is not None
+    x, y = widened(rows.X), as_columns(rows.y)
     xp = namespace(x)
-    wide = float_dtype(x)
-    z = _minus(xp.astype(x, wide, copy=False), model.x_mean) @ like(model.axes, x, wide)
-    off = _minus(xp.reshape(xp.astype(y, wide, copy=False), (y.shape[0], -1)), model.y_mean)
+    z = less(x, model["x_mean"], model["x_rest"]) @ model["axes"]
+    off = less(y, model["y_mean"], model["y_rest"])
     z2 = z * z
-    weight = None if w is None else xp.reshape(xp.astype(w, wide, copy=False), (-1, 1))
+    weight = None if w is None else xp.reshape(w, (-1, 1))
     sums = []
     # One penalty at a time: what is held beside the tile does not grow with their number.
-    for k in range(model.share.shape[1]):
-        leverage = z2 @ like(model.share[:, [k]], x, wide) + model.constant
+    for k in range(model["share"].shape[1]):
+        leverage = z2 @ model["share"][:, k : k + 1] + constant
         if weight is not None:
             leverage = leverage * weight
-        errors = (off - z @ like(model.coef[:, k, :], x, wide)) / (1.0 - leverage)
+        errors = (off - z @ model["coef"][:, k, :]) / (1.0 - leverage)
         errors = errors * errors
         sums.append(xp.sum(errors if weight is None else errors * weight, axis=0))
-    total = xp.stack(sums)
-    return np.asarray(backend_of(total).to_host(total), dtype=np.float64)
-
-
-def _minus(x: Array, mean: Array) -> Array:
-    """Return ``x - mean``, in two steps where the device holds fewer digits than the mean has."""
-    xp = namespace(x)
-    held = like(mean, x, x.dtype)
-    out = x - held
-    if xp.finfo(x.dtype).bits < 64:
-        out = out - like(mean - np.asarray(backend_of(held).to_host(held), dtype=np.float64), x, x.dtype)
-    return out
+    return xp.stack(sums)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ooclearn._namespace import int_dtype, like, namespace
+from ooclearn._namespace import device_of, int_dtype, like, namespace
 from ooclearn.backend import backend_of
 from ooclearn.exceptions import DataError
 from ooclearn.statistics.checks import refuse_nonfinite
-from ooclearn.statistics.coded import codes_of, labels_of
+from ooclearn.statistics.coded import codes_beside, codes_of, labels_of
+from ooclearn.statistics.protocol import Sums
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ class Loss(Protocol):
 
     def target(self, rows: Rows, x: Array, /) -> tuple[Array, Array | None]:
         """Return the targets as the loss takes them, and factors of the weights or None; of the library of `x`."""
+
+    def constants(self, rows: Rows, /) -> Sums:
+        """Return what targets on the device of ``rows.X`` are made with; it goes there once a pass."""
+
+    def beside(self, rows: Rows, constants: Sums, x: Array, /) -> tuple[Array, Array | None, Any]:
+        """Return the same as `target` on a device, with no look at a value, and how many targets are none."""
 
     def values(self, raw: Array, y: Array, /) -> Array:
         """Return the loss of each row, of shape (models, rows)."""
@@ -84,6 +91,26 @@ class Binomial(_OfClasses):
             return sign, None
         return sign, like(np.where(second, self.class_weight[1], self.class_weight[0]), x, x.dtype)
 
+    def constants(self, rows: Rows, /) -> Sums:  # noqa: ARG002  (the protocol's)
+        """Return nothing."""
+        return {}
+
+    def beside(self, rows: Rows, constants: Sums, x: Array, /) -> tuple[Array, Array | None, Any]:  # noqa: ARG002  (the protocol's)
+        """Return the signs; labels are compared where they are."""
+        xp = namespace(x)
+        bad: Any = 0
+        if _labels_there(rows):
+            y = xp.reshape(rows.y, (-1,))
+            second, bad = y == self.classes[1].item(), _not_finite(y, x.dtype)
+        else:
+            second = like(labels_of(rows) == self.classes[1], x, xp.bool)
+
+        def chosen(yes: float, no: float) -> Array:
+            return xp.where(second, xp.full_like(x[0, :], yes), xp.full_like(x[0, :], no))
+
+        weight = None if self.class_weight is None else chosen(float(self.class_weight[1]), float(self.class_weight[0]))
+        return chosen(-1.0, 1.0), weight, bad
+
     def values(self, raw: Array, y: Array, /) -> Array:
         """Return the loss of each row."""
         return self._parts(raw, y)[0][:, 0, :]
@@ -122,11 +149,34 @@ class Multinomial(_OfClasses):
 
     def target(self, rows: Rows, x: Array, /) -> tuple[Array, Array | None]:
         """Return the position of each row's class."""
-        found, codes = codes_of(labels_of(rows), len(self.classes))
-        places: Array = np.searchsorted(self.classes, found)
-        codes = places[codes]
+        codes = self._codes(rows)
         weight = None if self.class_weight is None else like(self.class_weight[codes], x, x.dtype)
         return like(codes, x, int_dtype(x)), weight
+
+    def _codes(self, rows: Rows) -> Array:
+        found, codes = codes_of(labels_of(rows), len(self.classes))
+        places: Array = np.searchsorted(self.classes, found)
+        return places[codes]
+
+    def constants(self, rows: Rows, /) -> Sums:
+        """Return the weights of the classes, and the labels where they are looked up on the device."""
+        weight = None if self.class_weight is None else like(self.class_weight, rows.X)
+        y: Any = rows.y
+        return {"class_weight": weight, "labels": like(self.classes, y, y.dtype) if _labels_there(rows) else None}
+
+    def beside(self, rows: Rows, constants: Sums, x: Array, /) -> tuple[Array, Array | None, Any]:
+        """Return the position of each row's class; labels are looked up where they are."""
+        xp = namespace(x)
+        bad: Any = 0
+        if constants["labels"] is not None:
+            y = xp.reshape(rows.y, (-1,))
+            codes, bad = xp.searchsorted(constants["labels"], y), _not_finite(y, x.dtype)
+            # NaN has no place among them; any one will do where nothing is made of the sums.
+            codes = xp.where(codes < self.n_raw, codes, xp.zeros_like(codes))
+        else:
+            codes = codes_beside(self._codes(rows), self.n_raw, x)
+        weight = None if self.class_weight is None else xp.take(constants["class_weight"], codes, axis=0)
+        return codes, weight, bad
 
     def values(self, raw: Array, y: Array, /) -> Array:
         """Return the loss of each row."""
@@ -134,7 +184,7 @@ class Multinomial(_OfClasses):
 
     def _parts(self, raw: Array, y: Array) -> tuple[Array, Array, Array]:
         xp = namespace(raw)
-        classes = like(np.arange(self.n_raw), y, y.dtype)
+        classes = xp.arange(self.n_raw, dtype=y.dtype, device=device_of(y))
         member = xp.astype(xp.expand_dims(y, axis=0) == xp.expand_dims(classes, axis=1), raw.dtype)
         shifted = raw - xp.max(raw, axis=1, keepdims=True)
         expected = xp.exp(shifted)
@@ -186,7 +236,7 @@ class Tweedie:
         xp = namespace(y)
         if self.power <= 0 or not y.shape[0]:
             return
-        wrong = y < 0 if self.power < 2 else y <= 0
+        wrong = self._wrong(y)
         if not bool(xp.any(wrong)):
             return
         bad = backend_of(wrong).to_host(wrong)
@@ -198,6 +248,25 @@ class Tweedie:
             rows=(row, row + 1),
             part="y",
         )
+
+    def _wrong(self, y: Array) -> Array:
+        return y < 0 if self.power < 2 else y <= 0
+
+    def outside(self, y: Array, /) -> Array:
+        """Return how many targets, in floating numbers, are outside the domain or not finite; it stays on the device."""
+        xp = namespace(y)
+        bad = xp.logical_not(xp.isfinite(y))
+        return xp.sum(xp.astype(bad if self.power <= 0 else bad | self._wrong(y), y.dtype))
+
+    def constants(self, rows: Rows, /) -> Sums:  # noqa: ARG002  (the protocol's)
+        """Return nothing."""
+        return {}
+
+    def beside(self, rows: Rows, constants: Sums, x: Array, /) -> tuple[Array, Array | None, Any]:  # noqa: ARG002  (the protocol's)
+        """Return the targets."""
+        xp = namespace(x)
+        y = xp.reshape(xp.astype(rows.y, x.dtype, copy=False), (-1,))
+        return y, None, self.outside(y)
 
     def target(self, rows: Rows, x: Array, /) -> tuple[Array, Array | None]:
         """Return the targets."""
@@ -283,6 +352,19 @@ class Tweedie:
     def slope_of_null(self, mean: float) -> float:
         """Return what the derivative there is per unit of prediction minus target."""
         return float(mean ** (1.0 - self.power) if self.log else mean ** (-self.power))
+
+
+def _labels_there(rows: Rows) -> bool:
+    """Say whether labels are numbers on a device, and the host does not have them."""
+    return rows.labels is None and rows.y is not None and not isinstance(rows.y, np.ndarray)
+
+
+def _not_finite(y: Array, dtype: Any) -> Any:
+    """Return how many labels are not finite."""
+    xp = namespace(y)
+    if not xp.isdtype(y.dtype, "real floating"):
+        return 0
+    return xp.sum(xp.astype(xp.logical_not(xp.isfinite(y)), dtype))
 
 
 def is_finite(*values: Any) -> bool:

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ooclearn.base import MergeableTransformer
 from ooclearn.preprocessing.min_max import clipped, nonzero_scale, statistics_dtype
+from ooclearn.preprocessing.scaling import Scaler
 from ooclearn.rowmaps import Affine, Kind, RowMap, compose
 from ooclearn.statistics import Extrema, ExtremaState, Statistic
 from ooclearn.table import Schema
@@ -15,11 +15,12 @@ from ooclearn.table import Schema
 __all__ = ["MaxAbsScaler"]
 
 
-class MaxAbsScaler(MergeableTransformer):
+class MaxAbsScaler(Scaler):
     """Scale each column by its greatest absolute value.
 
     As :class:`sklearn.preprocessing.MaxAbsScaler`, from one pass over the rows, on every backend. Missing values
-    (NaN) are left out of the statistics and kept by ``transform``. Memory: a few tiles of a block for each worker.
+    (NaN) are left out of the statistics and kept by ``transform``; infinities are refused. Memory: a few tiles of a
+    block for each worker.
 
     Parameters
     ----------
@@ -60,8 +61,8 @@ class MaxAbsScaler(MergeableTransformer):
 
         Parameters
         ----------
-        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
-            The rows.
+        X : array, Blocks, memory map, Dask array, sparse array or data frame of shape (n_samples, n_features)
+            The rows; sparse ones stay so.
         y : None
             Not used.
 
@@ -92,10 +93,10 @@ class MaxAbsScaler(MergeableTransformer):
         scaled = Affine(self.scale_, divide=True)
         return compose(scaled, clipped(-1.0, 1.0)) if self.clip else scaled
 
-    def _inverse_row_map(self) -> RowMap:
+    def _unscaling(self) -> RowMap:
         return Affine(self.scale_)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
         return tags

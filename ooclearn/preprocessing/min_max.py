@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ooclearn._namespace import namespace
-from ooclearn.base import MergeableTransformer
+from ooclearn._namespace import device_of, namespace
+from ooclearn.preprocessing.scaling import Scaler
+from ooclearn.preprocessing.stored import with_data
 from ooclearn.rowmaps import Affine, Kind, RowMap, Rowwise, compose
 from ooclearn.statistics import Extrema, ExtremaState, Statistic
 from ooclearn.table import Schema
@@ -17,11 +18,12 @@ from ooclearn.types import Array
 __all__ = ["MinMaxScaler", "clipped", "nonzero_scale", "statistics_dtype"]
 
 
-class MinMaxScaler(MergeableTransformer):
+class MinMaxScaler(Scaler):
     """Scale each column to a given range.
 
     As :class:`sklearn.preprocessing.MinMaxScaler`, from one pass over the rows, on every backend. Missing values
-    (NaN) are left out of the statistics and kept by ``transform``. Memory: a few tiles of a block for each worker.
+    (NaN) are left out of the statistics and kept by ``transform``; infinities are refused. Memory: a few tiles of a
+    block for each worker.
 
     Parameters
     ----------
@@ -114,6 +116,12 @@ class MinMaxScaler(MergeableTransformer):
         self.min_ = (low - state.least() * scale).astype(dtype)
         self.n_samples_seen_ = state.rows
 
+    def _why_dense(self) -> str:
+        return (
+            "MinMaxScaler does not support sparse input, whose zeros it would move. Consider using MaxAbsScaler instead, or "
+            "make the rows dense"
+        )
+
     def _map_kind(self) -> Kind | None:
         return None if self.clip else "diagonal"
 
@@ -122,14 +130,9 @@ class MinMaxScaler(MergeableTransformer):
         scaled = Affine(self.scale_, center=self.data_min_, offset=np.full(self.scale_.shape, float(low)))
         return compose(scaled, clipped(low, high)) if self.clip else scaled
 
-    def _inverse_row_map(self) -> RowMap:
+    def _unscaling(self) -> RowMap:
         center = np.full(self.scale_.shape, float(self.feature_range[0]))
         return Affine(self.scale_, center=center, offset=self.data_min_, divide=True)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
 
 
 def nonzero_scale(scale: Array, dtype: np.dtype[Any], /) -> Array:
@@ -144,8 +147,16 @@ def statistics_dtype(dtype: np.dtype[Any], /) -> np.dtype[Any]:
 
 def clipped(low: float, high: float, /) -> Rowwise:
     """Return the row map that keeps values within a range."""
-    return Rowwise(partial(_clip, low=low, high=high))
+    # The standard compares floating numbers with floating bounds alone.
+    return Rowwise(partial(_clip, low=float(low), high=float(high)))
 
 
 def _clip(block: Array, *, low: float, high: float) -> Array:
-    return namespace(block).clip(block, low, high)
+    if hasattr(block, "tocsr"):
+        return with_data(block, np.clip(block.data, low, high))
+    xp = namespace(block)
+    if isinstance(block, np.ndarray):
+        return xp.clip(block, low, high)
+    # array_api_compat's clip assigns through a mask, and a device has to be waited for to know how many it is for.
+    bottom, top = (xp.full((), bound, dtype=block.dtype, device=device_of(block)) for bound in (low, high))
+    return xp.where(block < bottom, bottom, xp.where(block > top, top, block))

@@ -12,6 +12,7 @@ from ooclearn._compat import StrOptions
 from ooclearn._namespace import float_dtype, namespace
 from ooclearn.base import RowMapTransformer, busy, commit, unfitted_copy
 from ooclearn.passes import Fit
+from ooclearn.preprocessing.stored import stored_above, stored_of_norm_one
 from ooclearn.rowmaps import RowMap, Rowwise
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.table import Schema
@@ -29,8 +30,8 @@ class _Stateless(RowMapTransformer):
 
         Parameters
         ----------
-        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
-            The rows.
+        X : array, Blocks, memory map, Dask array, sparse array or data frame of shape (n_samples, n_features)
+            The rows; sparse ones stay so.
         y : None
             Not used.
 
@@ -41,7 +42,7 @@ class _Stateless(RowMapTransformer):
         with busy(self):
             self._validate_params()
             working = unfitted_copy(self)
-            checked_rows(working, X, reset=True, finite=True)
+            checked_rows(working, X, reset=True, finite=True, sparse=True)
             commit(self, working)
         return self
 
@@ -54,6 +55,7 @@ class _Stateless(RowMapTransformer):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
+        tags.input_tags.sparse = True
         return tags
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -97,7 +99,8 @@ class Normalizer(_Stateless):
         self.copy = copy
 
     def _row_map(self) -> RowMap:
-        return Rowwise(partial(_normalized, norm=self.norm), out_dtype="float")
+        function, unlooked = (partial(of, norm=self.norm) for of in (_normalized, _normalized_unlooked))
+        return Rowwise(function, out_dtype="float", unlooked=unlooked)
 
 
 class Binarizer(_Stateless):
@@ -134,24 +137,36 @@ class Binarizer(_Stateless):
         self.copy = copy
 
     def _row_map(self) -> RowMap:
-        return Rowwise(partial(_binarized, threshold=self.threshold))
+        function, unlooked = (partial(of, threshold=self.threshold) for of in (_binarized, _binarized_unlooked))
+        return Rowwise(function, unlooked=unlooked)
 
 
 def _normalized(block: Array, *, norm: str) -> Array:
+    refuse_nonfinite(block)
+    if hasattr(block, "tocsr"):
+        return stored_of_norm_one(block, norm)
+    return _of_norm_one(block, norm, look=isinstance(block, np.ndarray))
+
+
+def _normalized_unlooked(block: Array, *, norm: str) -> tuple[Array, Any]:
+    return _of_norm_one(block, norm, look=False), _nonfinite(block)
+
+
+def _of_norm_one(block: Array, norm: str, *, look: bool) -> Array:
+    """Return rows of norm 1; `look` whether there are any far from 1, which costs less than to bring all near it."""
     xp = namespace(block)
     wide = float_dtype(block)
     kept = block.dtype if xp.isdtype(block.dtype, "real floating") else wide
-    refuse_nonfinite(block)
     x = xp.astype(block, wide, copy=False)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         norms = _norms(x, norm)
-    # Squares of what is far above or below 1 leave the range of numbers: such rows are brought near 1 first.
-    far = xp.logical_not(xp.isfinite(norms)) | (norms < xp.finfo(wide).smallest_normal ** 0.25)
-    if bool(xp.any(far)):
-        greatest = _norms(x, "max")
-        x = x / xp.where(far & (greatest > 0), greatest, xp.ones_like(greatest))
-        norms = _norms(x, norm)
-    return xp.astype(x / xp.where(norms == 0, xp.ones_like(norms), norms), kept, copy=False)
+        # Squares of what is far above or below 1 leave the range of numbers: such rows are brought near 1 first.
+        far = xp.logical_not(xp.isfinite(norms)) | (norms < xp.finfo(wide).smallest_normal ** 0.25)
+        if not look or bool(xp.any(far)):
+            greatest = _norms(x, "max")
+            x = x / xp.where(far & (greatest > 0), greatest, xp.ones_like(greatest))
+            norms = _norms(x, norm)
+        return xp.astype(x / xp.where(norms == 0, xp.ones_like(norms), norms), kept, copy=False)
 
 
 def _norms(x: Array, norm: str) -> Array:
@@ -163,8 +178,26 @@ def _norms(x: Array, norm: str) -> Array:
     return xp.max(xp.abs(x), axis=1, keepdims=True)
 
 
+def _nonfinite(block: Array) -> Any:
+    """Return how many cells are not finite, as an array."""
+    xp = namespace(block)
+    if not xp.isdtype(block.dtype, "real floating"):
+        return 0
+    return xp.sum(xp.astype(xp.logical_not(xp.isfinite(block)), float_dtype(block)))
+
+
 def _binarized(block: Array, *, threshold: float) -> Array:
     refuse_nonfinite(block)
+    if hasattr(block, "tocsr"):
+        return stored_above(block, threshold)
+    return _above(block, threshold)
+
+
+def _binarized_unlooked(block: Array, *, threshold: float) -> tuple[Array, Any]:
+    return _above(block, threshold), _nonfinite(block)
+
+
+def _above(block: Array, threshold: float) -> Array:
     xp = namespace(block)
     # The standard compares whole numbers and booleans with a fraction only once they are floating.
     x = block if xp.isdtype(block.dtype, "real floating") else xp.astype(block, float_dtype(block))

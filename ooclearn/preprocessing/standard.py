@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ooclearn.base import MergeableTransformer
 from ooclearn.exceptions import DataError
+from ooclearn.preprocessing.scaling import Scaler
 from ooclearn.rowmaps import Affine, Kind, RowMap
 from ooclearn.statistics import Moments, MomentsState, Statistic
 from ooclearn.table import Schema
@@ -21,12 +21,12 @@ __all__ = ["StandardScaler"]
 _BOUND_ROWS = 10_000
 
 
-class StandardScaler(MergeableTransformer):
+class StandardScaler(Scaler):
     """Standardise columns by removing the mean and scaling to unit variance.
 
-    As :class:`sklearn.preprocessing.StandardScaler`, from one pass over the rows, on every backend. Missing
-    values (NaN) are left out of the statistics and kept by ``transform``. Memory: a few tiles of a block for each
-    worker.
+    As :class:`sklearn.preprocessing.StandardScaler`, from one pass over the rows, on every backend. Missing values
+    (NaN) are left out of the statistics and kept by ``transform``; infinities are refused. Memory: a few tiles of a
+    block for each worker.
 
     Parameters
     ----------
@@ -86,8 +86,8 @@ class StandardScaler(MergeableTransformer):
 
         Parameters
         ----------
-        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
-            The rows.
+        X : array, Blocks, memory map, Dask array, sparse array or data frame of shape (n_samples, n_features)
+            The rows; sparse ones only with ``with_mean=False``.
         y : None
             Not used.
         sample_weight : array-like or Blocks of shape (n_samples,), optional
@@ -130,6 +130,9 @@ class StandardScaler(MergeableTransformer):
             self.scale_ = np.sqrt(self.var_)
             self.scale_[constant] = 1.0
 
+    def _why_dense(self) -> str:
+        return "Cannot center sparse matrices: pass `with_mean=False` instead, which keeps the zeros; or make the rows dense"
+
     def _map_kind(self) -> Kind | None:
         return "diagonal"
 
@@ -139,10 +142,10 @@ class StandardScaler(MergeableTransformer):
             return None
         return Affine(self.scale_, center=mean, divide=True)
 
-    def _inverse_row_map(self) -> RowMap | None:
+    def _unscaling(self) -> RowMap | None:
         return Affine(self.scale_, offset=self.mean_ if self.with_mean else None)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = not self.with_mean
         return tags

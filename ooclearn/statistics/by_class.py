@@ -12,11 +12,14 @@ from ooclearn._namespace import float_dtype, int_dtype, like, namespace, run_of
 from ooclearn.buffers import local_buffers
 from ooclearn.exceptions import DataError
 from ooclearn.rowmaps import Kind, RowMap
+from ooclearn.statistics.added import digits_lost, rounding_of
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
 from ooclearn.statistics.class_states import ByClass, ClassMomentsState, ClassScatterState
 from ooclearn.statistics.coded import ClassSummer, classes_of_both, codes_of, host, labels_of
 from ooclearn.statistics.distinct import Distinct
+from ooclearn.statistics.met_classes import CentredByClass, Classes, added_by_class
 from ooclearn.statistics.moments import Moments, sum_and_rest
+from ooclearn.statistics.protocol import Sums
 from ooclearn.statistics.scatter import Scatter
 from ooclearn.types import Array
 
@@ -98,6 +101,33 @@ class ClassMoments:
         m2 = a.m2 + b.m2 + delta * delta * weight[:, None]
         return ClassMomentsState(*means, m2, max(a.rounding, b.rounding))
 
+    def origin(self, rows: Rows, /) -> Sums:
+        """Return a place for the classes met, and the row that each is centred by."""
+        return _origin(rows)
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return, for each class met, the sums of what differs from its origin, and of the squares."""
+        with np.errstate(all="ignore"):
+            block = CentredByClass(rows, origin, self.limit)
+            squares = block.sums(block.centred * block.centred)
+            return {**_sums(block), "squares": block.met.among_all(squares)}
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks."""
+        return added_by_class(a, b, whole={"bad"})
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> ClassMomentsState | None:  # noqa: ARG002  (the protocol's)
+        """Return the state of all rows; None where a cell is not finite, a weight is none, or digits are lost."""
+        squares = sums["squares"]
+        if sums["bad"] or not (np.isfinite(sums["off"]).all() and np.isfinite(squares).all()):
+            return None
+        means, offset, order = _means(origin, sums)
+        # The same products as in `of`: those of a class of one row cancel to the last bit.
+        m2 = np.maximum(squares[order] - offset * offset * means[2][:, None], 0.0)
+        if _digits_lost(means, offset, m2, origin):
+            return None
+        return ClassMomentsState(*means, m2, origin["rounding"])
+
 
 @dataclass(frozen=True)
 class ClassScatter:
@@ -171,10 +201,7 @@ class ClassScatter:
             else:
                 scatter = tile.scatters() - between[:, :, None] * between[:, None, :]
         tile.refuse(scatter)
-        # The diagonal cannot be negative but by rounding.
-        at = np.arange(d)
-        scatter[..., at, at] = np.maximum(scatter[..., at, at], 0.0)
-        return ClassScatterState(*tile.means(), scatter, tile.rounding)
+        return ClassScatterState(*tile.means(), _proper(scatter), tile.rounding)
 
     def merge(self, a: ClassScatterState, b: ClassScatterState, /) -> ClassScatterState:
         """Return the state of the rows of `a` and `b`."""
@@ -185,6 +212,37 @@ class ClassScatter:
         weighted = delta * weight[:, None]
         between = delta.T @ weighted if self.pooled else delta[:, :, None] * weighted[:, None, :]
         return ClassScatterState(*means, a.scatter + b.scatter + between, max(a.rounding, b.rounding))
+
+    def origin(self, rows: Rows, /) -> Sums:
+        """Return a place for the classes met, and the row that each is centred by."""
+        return _origin(rows)
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return, for each class met, the sum of what differs from its origin, and sums of products of that."""
+        with np.errstate(all="ignore"):
+            block = CentredByClass(rows, origin, self.limit)
+            x = _rooted(block.centred, block.w)
+            if self.pooled:
+                return {**_sums(block), "products": _product(x)}
+            products = _products_by_class(x, block.met.codes, block.met.rows)
+            return {**_sums(block), "products": block.met.among_all(products)}
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks."""
+        return added_by_class(a, b, whole={"bad", "products"} if self.pooled else {"bad"})
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> ClassScatterState | None:  # noqa: ARG002  (the protocol's)
+        """Return the state of all rows; None where a cell is not finite, a weight is none, or digits are lost."""
+        products = sums["products"]
+        if sums["bad"] or not (np.isfinite(sums["off"]).all() and np.isfinite(products).all()):
+            return None
+        means, offset, order = _means(origin, sums)
+        off = offset * np.sqrt(means[2])[:, None]
+        between = off.T @ off if self.pooled else off[:, :, None] * off[:, None, :]
+        scatter = _proper((products if self.pooled else products[order]) - between)
+        if _digits_lost(means, offset, np.diagonal(scatter, axis1=-2, axis2=-1), origin):
+            return None
+        return ClassScatterState(*means, scatter, origin["rounding"])
 
 
 def _aligned(a: Any, b: Any, limit: int) -> tuple[Any, Any]:
@@ -267,29 +325,13 @@ class _Tile:
         mean, rest = sum_and_rest(np.where(there, self._shift, 0.0), np.where(there, self.off, 0.0))
         return self.classes, self.rows, self.weight, mean, rest
 
-    def _weighted(self) -> Array:
-        """Return the centred rows times the roots of their weights."""
-        xp = namespace(self.centred)
-        return self.centred if self._w is None else self.centred * xp.reshape(xp.sqrt(self._w), (-1, 1))
-
     def scatter(self) -> Array:
         """Return the sum of products about what was subtracted, over all rows."""
-        x = self._weighted()
-        return host(namespace(x).matmul(namespace(x).matrix_transpose(x), x))
+        return host(_product(_rooted(self.centred, self._w)))
 
     def scatters(self) -> Array:
         """Return the same by class."""
-        if len(self.classes) == 1:
-            return self.scatter()[None]
-        x = self._weighted()
-        xp = namespace(x)
-        # Sorted by class, each class is one run of rows.
-        few = len(self.classes) <= np.iinfo(np.uint16).max
-        order = np.argsort(self._codes.astype(np.uint16) if few else self._codes, kind="stable")
-        x = xp.take(x, like(order, x, int_dtype(x)), axis=0)
-        stops = np.cumsum(self.rows)
-        runs = [run_of(x, int(stop) - int(n), int(stop)) for stop, n in zip(stops, self.rows, strict=True)]
-        return host(xp.stack([xp.matmul(xp.matrix_transpose(run), run) for run in runs]))
+        return host(_products_by_class(_rooted(self.centred, self._w), self._codes, self.rows))
 
     def refuse(self, squares: Array) -> None:
         """Raise for what is not finite; look at the cells only where there is reason to."""
@@ -299,3 +341,63 @@ class _Tile:
         raise DataError(
             "products of the deviations of two columns overflow float64; scale the columns to a size near 1 first"
         )
+
+
+def _rooted(x: Array, w: Array | None) -> Array:
+    """Return rows times the roots of their weights."""
+    xp = namespace(x)
+    return x if w is None else x * xp.reshape(xp.sqrt(w), (-1, 1))
+
+
+def _product(x: Array) -> Array:
+    """Return the sum of products of the columns, over all rows."""
+    xp = namespace(x)
+    return xp.matmul(xp.matrix_transpose(x), x)
+
+
+def _products_by_class(x: Array, codes: Array, rows: Array) -> Array:
+    """Return the same by class, given the position of each row's class and the rows of each class, on the host."""
+    if len(rows) == 1:
+        return _product(x)[None, :, :]
+    xp = namespace(x)
+    # Sorted by class, each class is one run of rows.
+    few = len(rows) <= np.iinfo(np.uint16).max
+    order = np.argsort(codes.astype(np.uint16) if few else codes, kind="stable")
+    x = xp.take(x, like(order, x, int_dtype(x)), axis=0)
+    stops = np.cumsum(rows)
+    runs = [run_of(x, int(stop) - int(n), int(stop)) for stop, n in zip(stops, rows, strict=True)]
+    return xp.stack([_product(run) for run in runs])
+
+
+def _proper(scatter: Array) -> Array:
+    """Return a scatter whose diagonal is not negative, which it can be by rounding; writes to it."""
+    at = np.arange(scatter.shape[-1])
+    scatter[..., at, at] = np.maximum(scatter[..., at, at], 0.0)
+    return scatter
+
+
+def _origin(rows: Rows) -> Sums:
+    return {"classes": Classes(), "shift": None, "settled": None, "rounding": rounding_of(rows.X)}
+
+
+def _sums(block: CentredByClass) -> Sums:
+    """Return rows and weight of each class met, and the sum of what differs from its origin."""
+    return {**block.counts(block.weight), "off": block.met.among_all(block.sums(block.centred))}
+
+
+def _means(origin: Sums, sums: Sums) -> tuple[Means, Array, Array]:
+    """Return classes, rows, weights and means, how far these lie from the origins, and the order of the labels."""
+    order = origin["classes"].order()
+    rows = sums["rows"][order]
+    weight = rows.astype(np.float64) if sums["weight"] is None else sums["weight"][order]
+    there = weight[:, None] > 0
+    off = sums["off"][order]
+    offset = np.divide(off, weight[:, None], out=np.zeros_like(off), where=there)
+    mean, rest = sum_and_rest(np.where(there, origin["shift"][order], 0.0), offset)
+    return (origin["classes"].labels[order], rows, weight, mean, rest), offset, order
+
+
+def _digits_lost(means: Means, offset: Array, m2: Array, origin: Sums) -> bool:
+    """Say whether the means of classes lie too far from what these were centred by, for `m2`; it takes outliers."""
+    _, _, weight, mean, _ = means
+    return digits_lost(offset, weight[:, None], m2, mean, origin["rounding"])

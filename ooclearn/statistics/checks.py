@@ -23,9 +23,19 @@ __all__ = [
 _INFINITE = "infinity or a value too large for its dtype"
 
 
-def refuse_infinite(block: Array, /) -> None:
-    """Raise if a block holds an infinity; NaN may be there."""
-    _refuse(namespace(block).isinf(block), _INFINITE)
+def refuse_infinite(block: Array, /, columns: bool | Array = True) -> None:
+    """Raise if a block, or these columns of it, holds an infinity; NaN may be there. Sparse rows too."""
+    try:
+        if hasattr(block, "tocsr"):
+            _refuse_entries(block.tocsr(), "X", missing_allowed=True)
+            return
+        xp = namespace(block)
+        if xp.isdtype(block.dtype, ("real floating", "complex floating")):
+            infinite = backend_of(block).to_host(xp.isinf(block))
+            _refuse(infinite if isinstance(columns, bool) else infinite & columns, _INFINITE)
+    except NonFiniteError as error:
+        error.missing_allowed = True
+        raise
 
 
 def refuse_nonfinite(block: Array, /, *, role: str = "X") -> None:
@@ -44,11 +54,13 @@ def refuse_nonfinite(block: Array, /, *, role: str = "X") -> None:
         With the row counted within the block.
     """
     if hasattr(block, "tocsr"):
-        _refuse_nonfinite_entries(block.tocsr(), role)
+        _refuse_entries(block.tocsr(), role)
         return
     xp = namespace(block)
     if not xp.isdtype(block.dtype, ("real floating", "complex floating")):
         return
+    if not isinstance(block, np.ndarray) and bool(xp.all(xp.isfinite(block))):
+        return  # one value comes back from a device, not a mask of the block
     nan = xp.isnan(block)
     if bool(xp.any(nan)):
         _refuse(nan, "NaN", role)
@@ -74,8 +86,11 @@ def refuse_negative(block: Array, /) -> None:
         )
 
 
-def _refuse_nonfinite_entries(rows: Any, role: str) -> None:
-    bad: Any = np.flatnonzero(~np.isfinite(rows.data)) if rows.dtype.kind in "fc" else ()
+def _refuse_entries(rows: Any, role: str, *, missing_allowed: bool = False) -> None:
+    """Look through the stored cells of sparse rows."""
+    if rows.dtype.kind not in "fc":
+        return
+    bad = np.flatnonzero(np.isinf(rows.data) if missing_allowed else ~np.isfinite(rows.data))
     if not len(bad):
         return
     nan = bad[np.isnan(rows.data[bad])]

@@ -14,6 +14,8 @@ from ooclearn.rowmaps import Columns, Kind, RowMap
 from ooclearn.statistics.checks import refuse_negative, refuse_nonfinite, refuse_weights
 from ooclearn.statistics.coded import ClassSummer, classes_of_both, codes_of, host, labels_of, placed
 from ooclearn.statistics.distinct import Counts, DistinctState
+from ooclearn.statistics.met_classes import Classes, SummedByClass, added_by_class
+from ooclearn.statistics.protocol import Sums
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -157,6 +159,38 @@ class ClassSums:
         a, b = a.among(classes), b.among(classes)
         return ClassSumsState(classes, a.rows + b.rows, a.weight + b.weight, a.sums + b.sums)
 
+    def origin(self, rows: Rows, /) -> Sums:  # noqa: ARG002  (nothing is centred)
+        """Return a place for the classes met."""
+        return {"classes": Classes()}
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return, for each class met, rows, weight and sums; and how many cells or weights are none."""
+        with np.errstate(all="ignore"):
+            block = SummedByClass(rows, origin, self.limit)
+            x = block.x
+            xp = namespace(x)
+            sums = block.counts(block.weights())
+            if self.threshold is not None:
+                # A comparison tells nothing of what is not finite.
+                sums["bad"] = sums["bad"] + xp.sum(xp.astype(xp.logical_not(xp.isfinite(x)), x.dtype))
+                x = xp.astype(x > self.threshold, x.dtype)
+            elif self.counts:
+                sums["bad"] = sums["bad"] + xp.sum(xp.astype(x < 0, x.dtype))
+            return {**sums, "sums": block.met.among_all(block.sums(x))}
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks."""
+        return added_by_class(a, b, whole={"bad"})
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> ClassSumsState | None:  # noqa: ARG002  (the protocol's)
+        """Return the state of all rows; None where a cell or a weight is none."""
+        if sums["bad"] or not np.isfinite(sums["sums"]).all():
+            return None
+        order = origin["classes"].order()
+        count = sums["rows"][order]
+        weight = count.astype(np.float64) if sums["weight"] is None else sums["weight"][order]
+        return ClassSumsState(origin["classes"].labels[order], count, weight, sums["sums"][order])
+
 
 def _weights(rows: Rows, codes: Array, k: int, wide: Any) -> tuple[Array | None, Array]:
     """Return the weights of rows where X is, and their sums by class."""
@@ -199,7 +233,7 @@ class ClassCategories:
     """How often each category occurs in each column, in the rows of each class.
 
     Categories are whole numbers from 0; numbers with a fraction lose it, as in scikit-learn. They are counted on the
-    host.
+    host, block by block, since what there is to count depends on the largest of them.
 
     Parameters
     ----------

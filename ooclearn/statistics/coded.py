@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn._namespace import device_of, int_dtype, like, namespace
+from ooclearn._namespace import device_of, like, namespace
 from ooclearn.backend import backend_of
 from ooclearn.exceptions import DataError
 from ooclearn.statistics.checks import missing_labels, refuse_missing_labels, refuse_nonfinite
@@ -15,7 +15,7 @@ from ooclearn.types import Array
 if TYPE_CHECKING:
     from ooclearn.table import Rows
 
-__all__ = ["ClassSummer", "classes_of_both", "codes_of", "host", "labels_of", "placed"]
+__all__ = ["ClassSummer", "classes_of_both", "codes_beside", "codes_of", "host", "labels_of", "placed"]
 
 # Whole numbers that lie this close together are looked up by position, which beats sorting tenfold.
 _POSITIONS = 2**16
@@ -129,6 +129,14 @@ def _by_sorting(y: Array) -> tuple[Array, Array]:
     return classes, codes
 
 
+def codes_beside(codes: Array, n_classes: int, x: Array, /) -> Array:
+    """Return codes on the device of `x`; of few classes one byte a row goes there."""
+    xp = namespace(x)
+    if n_classes > np.iinfo(np.uint8).max:
+        return like(codes, x, xp.int32)
+    return xp.astype(like(codes.astype(np.uint8), x, xp.uint8), xp.int32)
+
+
 class ClassSummer:
     """Sums by class of the rows of one tile, and the value of each row's class.
 
@@ -145,14 +153,17 @@ class ClassSummer:
         Of the library and on the device of what will be summed; in its widest float.
     w : array or None
         Weights of the rows, of that library.
+    cells : int
+        How many cells a dense matrix has at most.
     """
 
-    def __init__(self, codes: Array, n_classes: int, x: Array, w: Array | None) -> None:
+    def __init__(self, codes: Array, n_classes: int, x: Array, w: Array | None, *, cells: int = _CELLS) -> None:
         self._xp = namespace(x)
         self._w = w
+        self._cells = cells
         self.n_classes = n_classes
         self._numpy = isinstance(x, np.ndarray)
-        self._codes: Array = codes if self._numpy else like(codes, x, int_dtype(x))
+        self._codes: Array = codes if self._numpy else codes_beside(codes, n_classes, x)
         self._members: Any = None
         if self._numpy:
             import scipy.sparse  # imported with the first table, not with the library
@@ -161,7 +172,7 @@ class ClassSummer:
             ones = np.ones(n) if w is None else w
             # A row of the table has one entry, in the column of its class.
             self._members = scipy.sparse.csr_array((ones, codes, np.arange(n + 1)), shape=(n, n_classes)).T
-        elif n_classes * len(codes) <= _CELLS:
+        elif n_classes * len(codes) <= cells:
             self._members = self._columns(0, n_classes, x.dtype)
 
     def _columns(self, start: int, stop: int, dtype: Any) -> Array:
@@ -174,7 +185,7 @@ class ClassSummer:
         """Return the (weighted) sums of the rows of `x` by class, of shape (classes, columns)."""
         if self._members is not None:
             return self._members @ x
-        step = max(1, _CELLS // x.shape[0])
+        step = max(1, self._cells // x.shape[0])
         runs = range(0, self.n_classes, step)
         parts = [self._columns(start, min(start + step, self.n_classes), x.dtype) @ x for start in runs]
         return self._xp.concat(parts, axis=0)

@@ -12,9 +12,10 @@ from ooclearn._namespace import column_sums, column_sums_of_squares, float_dtype
 from ooclearn.backend import backend_of
 from ooclearn.exceptions import DataError
 from ooclearn.rowmaps import Columns, Kind, RowMap
+from ooclearn.statistics.added import about, added, as_columns, digits_lost, offset_of, origins, widened
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
 from ooclearn.statistics.moments import Moments, MomentsState, affine_mean, sum_and_rest
-from ooclearn.statistics.protocol import Statistic
+from ooclearn.statistics.protocol import Statistic, Sums
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -151,11 +152,7 @@ class CrossScatter:
 
     def of(self, rows: Rows, /) -> CrossScatterState:
         """Return the state of one block."""
-        x, y = rows.X, rows.y
-        if y is None:
-            raise ValueError("requires y to be passed, but the target y is None")
-        if isinstance(y, np.ndarray) and y.dtype.kind not in "fiub":
-            raise DataError(f"y has dtype {y.dtype}; expected numbers")
+        x, y = rows.X, _numbers(rows.y)
         n, d = x.shape
         t = 1 if y.ndim == 1 else y.shape[1]
         zeros, none = np.zeros(d + t), np.zeros((d, t))
@@ -209,6 +206,53 @@ class CrossScatter:
         xy = a.xy + b.xy + delta[:d, None] * delta[d:] * (a.weight * share)
         return CrossScatterState(a.rows + b.rows, weight, mean, rest, m2, xy, max(a.rounding, b.rounding))
 
+    def origin(self, rows: Rows, /) -> Sums:
+        """Return what all blocks are centred by: the mean of the first rows, the value itself where they are equal."""
+        y = _numbers(rows.y)
+        found = origins(rows, target=True)
+        first = {"x": widened(run_of(rows.X, 0, 1))[0, ...], "y": as_columns(run_of(y, 0, 1))[0, ...]}
+        return {**found, **{role: _constant(found[role], one) for role, one in first.items()}}
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return the sums of what differs from the origin, of its squares, and of its products with the targets'."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            (x, y), weight, sums = about(rows, origin)
+            xp = namespace(x)
+            weighted = y if weight is None else y * xp.reshape(weight, (-1, 1))
+            sums["xy"] = xp.matmul(xp.matrix_transpose(x), weighted)
+            sums["squares"] = column_sums(x * x, weight)
+            sums["squares_y"] = column_sums(y * y, weight)
+        return sums
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks."""
+        return added(a, b)
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> CrossScatterState | None:
+        """Return the state of all rows; None where a cell or a weight will not do, or too many digits are lost."""
+        xy = sums["xy"]
+        m2 = np.concatenate([sums["squares"], sums["squares_y"]])
+        if sums["bad"] or not (np.isfinite(m2).all() and np.isfinite(xy).all()):
+            return None
+        total, shift, offset = offset_of(origin, sums, rows)
+        if not total:
+            zeros = np.zeros_like(shift)
+            return CrossScatterState(rows, 0.0, zeros, zeros, zeros, np.zeros_like(xy))
+        d = len(xy)
+        xy = xy - offset[:d, None] * offset[d:] * total
+        m2 = np.maximum(m2 - offset * offset * total, 0.0)
+        if digits_lost(offset, total, m2, shift, origin["rounding"]):
+            return None
+        return CrossScatterState(rows, total, *sum_and_rest(shift, offset), m2, xy, float(origin["rounding"]))
+
+
+def _numbers(y: Array | None) -> Array:
+    if y is None:
+        raise ValueError("requires y to be passed, but the target y is None")
+    if isinstance(y, np.ndarray) and y.dtype.kind not in "fiub":
+        raise DataError(f"y has dtype {y.dtype}; expected numbers")
+    return y
+
 
 def _by_column(x: Array, y: Array, sums: Callable[[Array], Array]) -> Array:
     return np.concatenate([_host(sums(part)) for part in (x, y)])
@@ -220,12 +264,16 @@ def _host(x: Array) -> Array:
 
 def _shift(x: Array, w: Array | None, total: float) -> Array:
     """Return a row near the mean, the value itself where a column is constant: its deviations are then exactly 0."""
-    xp = namespace(x)
     if w is None:
         few = run_of(x, 0, min(_SHIFT_ROWS, x.shape[0]))
         mean = (ones(few.shape[0], x) @ few) / few.shape[0]
     else:
         # Rows of no weight may lie far from the others.
         mean = (w @ x) / total
-    first = run_of(x, 0, 1)[0, ...]
-    return xp.where(xp.abs(mean - first) <= _EQUAL * float(xp.finfo(x.dtype).eps) * xp.abs(first), first, mean)
+    return _constant(mean, run_of(x, 0, 1)[0, ...])
+
+
+def _constant(mean: Array, first: Array) -> Array:
+    """Return the first cell of a column in place of a mean that equals it but for rounding."""
+    xp = namespace(mean)
+    return xp.where(xp.abs(mean - first) <= _EQUAL * float(xp.finfo(mean.dtype).eps) * xp.abs(first), first, mean)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,10 @@ import numpy as np
 from ooclearn._namespace import device_of, float_dtype, namespace, widen
 from ooclearn.backend import backend_of
 from ooclearn.rowmaps import Columns, Kind, RowMap
+from ooclearn.statistics.added import widened
 from ooclearn.statistics.checks import refuse_infinite
+from ooclearn.statistics.protocol import Sums
+from ooclearn.statistics.stored import stored_extrema
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -73,10 +77,12 @@ class Extrema:
     def of(self, rows: Rows, /) -> ExtremaState:
         """Return the state of one block."""
         x = rows.X
-        xp = namespace(x)
         n, d = x.shape
         if n == 0:
             return ExtremaState(0, np.full(d, np.inf), np.full(d, -np.inf))
+        if hasattr(x, "tocsr"):
+            return ExtremaState(n, *stored_extrema(x))
+        xp = namespace(x)
         if not xp.isdtype(x.dtype, "real floating"):
             x = xp.astype(x, float_dtype(x))
         low, high = _extrema(x)
@@ -93,15 +99,55 @@ class Extrema:
         """Return the state of the rows of `a` and `b`."""
         return ExtremaState(a.rows + b.rows, np.minimum(a.low, b.low), np.maximum(a.high, b.high))
 
+    def origin(self, rows: Rows, /) -> Sums:  # noqa: ARG002  (the protocol's signature)
+        """Return nothing: cells are compared with one another."""
+        return {}
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:  # noqa: ARG002  (the protocol's signature)
+        """Return, by column, the least and the greatest of what is finite, and how many cells are infinite."""
+        x = rows.X
+        xp = namespace(x)
+        if not xp.isdtype(x.dtype, "real floating"):
+            x = widened(x)
+            return {"low": _by_column(xp.min, x), "high": _by_column(xp.max, x), "infinite": 0}
+        # CuPy's min and max are wrong where there are infinities (its issue 7424). A column without a value is left
+        # with a least one above its greatest.
+        bound = xp.full((), xp.finfo(x.dtype).max, dtype=x.dtype, device=device_of(x))
+        there = xp.isfinite(x)
+        return {
+            "low": _by_column(xp.min, xp.where(there, x, bound)),
+            "high": _by_column(xp.max, xp.where(there, x, -bound)),
+            "infinite": xp.sum(xp.astype(xp.isinf(x), x.dtype)),
+        }
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return what two runs of blocks come to."""
+        xp = namespace(a["low"])
+        return {
+            "low": xp.minimum(a["low"], b["low"]),
+            "high": xp.maximum(a["high"], b["high"]),
+            "infinite": a["infinite"] + b["infinite"],
+        }
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> ExtremaState | None:  # noqa: ARG002  (as above)
+        """Return the state of all rows; None where a cell is infinite."""
+        if sums["infinite"]:
+            return None
+        low, high = sums["low"], sums["high"]
+        there = low <= high
+        return ExtremaState(rows, np.where(there, low, np.inf), np.where(there, high, -np.inf))
+
 
 def _extrema(x: Array) -> tuple[Array, Array]:
     xp = namespace(x)
+    return _host(_by_column(xp.min, x)), _host(_by_column(xp.max, x))
+
+
+def _by_column(extreme: Callable[..., Array], x: Array) -> Array:
+    """Return the least or the greatest value of each column, on the device."""
     seen, k = widen(x)
-    low, high = xp.min(seen, axis=0), xp.max(seen, axis=0)
-    if k > 1:
-        low = xp.min(xp.reshape(low, (k, -1)), axis=0)
-        high = xp.max(xp.reshape(high, (k, -1)), axis=0)
-    return _host(low), _host(high)
+    found = extreme(seen, axis=0)
+    return found if k == 1 else extreme(namespace(x).reshape(found, (k, -1)), axis=0)
 
 
 def _host(x: Array) -> Array:

@@ -11,8 +11,10 @@ import numpy as np
 from ooclearn._namespace import column_sums, float_dtype, namespace
 from ooclearn.buffers import local_buffers
 from ooclearn.rowmaps import Affine, Columns, Kind, RowMap
+from ooclearn.statistics.added import about, added, digits_lost, offset_of, origins
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
 from ooclearn.statistics.moments import affine_mean, sum_and_rest
+from ooclearn.statistics.protocol import Sums
 from ooclearn.statistics.scatter import Scatter, ScatterState, _host, _shift
 from ooclearn.types import Array
 
@@ -142,6 +144,47 @@ class FourthMoments:
         left = a.about(delta * (b.scatter.weight / scatter.weight))
         right = b.about(-delta * (a.scatter.weight / scatter.weight))
         return FourthMomentsState(scatter, left[0] + right[0], left[1] + right[1])
+
+    def origin(self, rows: Rows, /) -> Sums:
+        """Return what all blocks are centred by: the mean of the first rows."""
+        return origins(rows, target=False)
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return the sums of what differs from the origin, and of the products of it and its squares."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            (u,), weight, sums = about(rows, origin)
+            xp = namespace(u)
+            both = xp.concat([u, u * u], axis=1)
+            if weight is not None:
+                both = both * xp.reshape(xp.sqrt(weight), (-1, 1))
+            sums["products"] = xp.matmul(xp.matrix_transpose(both), both)
+        return sums
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks."""
+        return added(a, b)
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> FourthMomentsState | None:
+        """Return the state of all rows; None where a cell or a weight will not do, or too many digits are lost."""
+        products, d = sums["products"], len(sums["off"])
+        if sums["bad"] or not np.isfinite(products).all():
+            return None
+        total, shift, offset = offset_of(origin, sums, rows)
+        if not total:
+            zeros = np.zeros((d, d))
+            return FourthMomentsState(ScatterState(rows, 0.0, zeros[0], zeros[0], zeros), zeros, zeros)
+        second = products[:d, :d] - offset[:, None] * offset * total
+        np.fill_diagonal(second, np.maximum(np.diagonal(second), 0.0))
+        if digits_lost(offset, total, np.diagonal(second), shift, origin["rounding"]):
+            return None
+        mean, rest = sum_and_rest(shift, offset)
+        scatter = ScatterState(rows, total, mean, rest, second, 0, float(origin["rounding"]))
+        # Moments about the origin are those about the mean and what lower ones add to them; the latter goes.
+        none = np.zeros((d, d))
+        third = products[d:, :d] - FourthMomentsState(scatter, none, none).about(-offset)[0]
+        fourth = products[d:, d:] - FourthMomentsState(scatter, third, none).about(-offset)[1]
+        np.fill_diagonal(fourth, np.maximum(np.diagonal(fourth), 0.0))
+        return FourthMomentsState(scatter, third, fourth)
 
 
 def _scatter(state: FourthMomentsState) -> ScatterState:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ooclearn.rowmaps import Columns, Kind, RowMap, on_host
+from ooclearn.rowmaps import Columns, Kind, RowMap, launched, on_host
 from ooclearn.statistics.protocol import Statistic, Sums, after, before, contained, is_summed, parts_of
 
 if TYPE_CHECKING:
@@ -58,8 +58,54 @@ class Join:
         """Return the states behind a map."""
         return {name: after(statistic, state[name], row_map) for name, statistic in self.statistics.items()}
 
+    @property
+    def summable(self) -> bool:
+        """Whether all of them can be added up on a device."""
+        return all(is_summed(statistic) for statistic in self.statistics.values())
+
+    def origin(self, rows: Rows, /) -> Sums:
+        """Return what all blocks are centred by, from the first, for each of the statistics."""
+        return _named({name: statistic.origin(rows) for name, statistic in self._summed.items()})
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return what is to be added up, of one block; what a statistic adds to its origin stays there."""
+        found: dict[str, Sums] = {}
+        for name, statistic in self._summed.items():
+            own = _owned(origin, name)
+            found[name] = statistic.sums(rows, own)
+            origin.update(_named({name: own}))
+        return _named(found)
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks."""
+        return _named({name: one.add(_owned(a, name), _owned(b, name)) for name, one in self._summed.items()})
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> dict[str, Any] | None:
+        """Return the states; None where one of them is."""
+        states = {name: one.state(_owned(origin, name), _owned(sums, name), rows) for name, one in self._summed.items()}
+        return None if any(state is None for state in states.values()) else states
+
+    @property
+    def _summed(self) -> dict[str, Any]:
+        return self.statistics
+
     def __repr__(self) -> str:
         return f"Join({', '.join(f'{name}={statistic!r}' for name, statistic in self.statistics.items())})"
+
+
+# Between the name of a statistic and the name of a sum: no name has it.
+_BEFORE_KEY = "\0"
+
+
+def _named(parts: dict[str, Sums]) -> Sums:
+    """Return several dictionaries as one, their keys behind the name of each."""
+    return {f"{name}{_BEFORE_KEY}{key}": value for name, part in parts.items() for key, value in part.items()}
+
+
+def _owned(sums: Sums, name: str) -> Sums:
+    """Return the one of that name again."""
+    start = f"{name}{_BEFORE_KEY}"
+    return {key.removeprefix(start): value for key, value in sums.items() if key.startswith(start)}
 
 
 def _itself(state: Any) -> Any:
@@ -111,15 +157,40 @@ class _Around:
         return self.statistic.state(origin, sums, rows)
 
 
+# Beside what a statistic adds up: the cells that a row map refuses.
+_REFUSED = "refused by the map"
+
+
 @dataclass(frozen=True)
 class Through(_Around):
     """A statistic of the rows that come out of a row map, computed while the table before it is read."""
 
-    statistic: Statistic[Any]
+    statistic: Any
     row_map: RowMap
 
     def _given(self, rows: Rows, /) -> Rows:
         return replace(rows, X=self.row_map(rows.X))
+
+    def origin(self, rows: Rows, /) -> Sums:
+        """Return what all blocks are centred by, from the first."""
+        origin: Sums = self.statistic.origin(replace(rows, X=launched(self.row_map, rows.X)[0]))
+        return origin
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return what is to be added up, of one block, and how many of its cells the map refuses."""
+        x, refused = launched(self.row_map, rows.X)
+        sums: Sums = self.statistic.sums(replace(rows, X=x), origin)
+        return {**sums, _REFUSED: refused}
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks."""
+        mine, theirs = ({name: value for name, value in one.items() if name != _REFUSED} for one in (a, b))
+        return {**self.statistic.add(mine, theirs), _REFUSED: a[_REFUSED] + b[_REFUSED]}
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> Any:
+        """Return the state of all rows, or None; also where the map refuses cells, which it names block by block."""
+        found = {name: value for name, value in sums.items() if name != _REFUSED}
+        return None if sums[_REFUSED] else self.statistic.state(origin, found, rows)
 
     def contains(self, other: Any, /) -> Callable[[Any], Any] | None:
         """Return how the state of `other` follows, if it is asked through the same map."""
@@ -148,7 +219,7 @@ class Through(_Around):
     @property
     def summable(self) -> bool:
         """Whether it can be added up on a device; what goes through a function of the host cannot."""
-        return is_summed(self.statistic) and not on_host(self.row_map)
+        return is_summed(self.statistic) and not on_host(self.row_map) and not isinstance(self.statistic, Through)
 
 
 @dataclass(frozen=True)

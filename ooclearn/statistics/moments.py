@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import array_api_extra as xpx
 import numpy as np
 
 from ooclearn._namespace import (
@@ -19,9 +18,10 @@ from ooclearn._namespace import (
 )
 from ooclearn.backend import backend_of
 from ooclearn.rowmaps import Affine, Columns, Kind, RowMap
-from ooclearn.statistics.added import added, first_mean, weight_sums, widened
+from ooclearn.statistics.added import added, digits_lost, first_mean, weight_sums, widened
 from ooclearn.statistics.checks import refuse_infinite, refuse_weights
 from ooclearn.statistics.protocol import Statistic, Sums
+from ooclearn.statistics.stored import stored_moments
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -126,11 +126,13 @@ class Moments:
     def of(self, rows: Rows, /) -> MomentsState:
         """Return the state of one block."""
         x, w = rows.X, rows.w
-        xp = namespace(x)
         n, d = x.shape
         if n == 0:
             zeros = np.zeros(d)
             return MomentsState(0, 0.0, zeros, zeros, zeros, zeros)
+        if hasattr(x, "tocsr"):
+            return _of_sparse(x, w)
+        xp = namespace(x)
         wide = float_dtype(x)
         x = xp.astype(x, wide, copy=False)
         if w is None:
@@ -158,8 +160,9 @@ class Moments:
     def _with_missing(self, x: Array, one: Array, total: float) -> MomentsState:
         xp = namespace(x)
         refuse_infinite(x)
-        there = xp.astype(xp.logical_not(xp.isnan(x)), x.dtype)
-        x = xpx.nan_to_num(x, fill_value=0.0)
+        missing = xp.isnan(x)
+        there = xp.astype(xp.logical_not(missing), x.dtype)
+        x = xp.where(missing, xp.zeros_like(x), x)
         count = one @ there
         safe = xp.where(count > 0, count, xp.ones_like(count))
         mean = (one @ x) / safe
@@ -191,22 +194,23 @@ class Moments:
         x, w = widened(rows.X), rows.w
         xp = namespace(x)
         missing = xp.isnan(x)
-        centred = xp.where(missing, xp.zeros_like(x), x - origin["shift"])
         weight, bad = weight_sums(w, x)
-        return {
-            "count": column_sums(xp.astype(xp.logical_not(missing), x.dtype), weight),
-            "off": column_sums(centred, weight),
-            "squares": column_sums(centred * centred, weight),
-            "bad": bad,
-            "weight": None if weight is None else xp.sum(weight),
-        }
+        with np.errstate(invalid="ignore", over="ignore"):
+            centred = xp.where(missing, xp.zeros_like(x), x - origin["shift"])
+            return {
+                "count": column_sums(xp.astype(xp.logical_not(missing), x.dtype), weight),
+                "off": column_sums(centred, weight),
+                "squares": column_sums(centred * centred, weight),
+                "bad": bad,
+                "weight": None if weight is None else xp.sum(weight),
+            }
 
     def add(self, a: Sums, b: Sums, /) -> Sums:
         """Return the sums of two runs of blocks."""
         return added(a, b)
 
     def state(self, origin: Sums, sums: Sums, rows: int, /) -> MomentsState | None:
-        """Return the state of all rows; None where a cell is infinite or a weight is none."""
+        """Return the state of all rows; None where a cell is infinite, a weight is none, or too many digits are lost."""
         count, off, squares = sums["count"], sums["off"], sums["squares"]
         if sums["bad"] or not (np.isfinite(off).all() and np.isfinite(squares).all()):
             return None
@@ -214,8 +218,18 @@ class Moments:
         offset = np.divide(off, count, out=np.zeros_like(off), where=there)
         mean, rest = sum_and_rest(np.where(there, origin["shift"], 0.0), offset)
         m2 = np.maximum(squares - off * offset, 0.0)
+        if digits_lost(offset, count, m2, origin["shift"], origin["rounding"]):
+            return None
         weight = float(rows if sums["weight"] is None else sums["weight"])
         return MomentsState(rows, weight, count, mean, rest, m2, float(origin["rounding"]))
+
+
+def _of_sparse(x: Array, w: Array | None) -> MomentsState:
+    if w is not None:
+        refuse_weights(w)
+    count, mean, rest, m2 = stored_moments(x, w)
+    total = float(x.shape[0] if w is None else np.sum(w, dtype=np.float64))
+    return MomentsState(int(x.shape[0]), total, count, *sum_and_rest(mean, rest), m2, float(np.finfo(np.float64).eps))
 
 
 def affine_mean(mean: Array, rest: Array, row_map: RowMap) -> tuple[Array, Array, Array]:

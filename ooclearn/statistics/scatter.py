@@ -12,9 +12,11 @@ from ooclearn._namespace import column_sums, float_dtype, minus, namespace, ones
 from ooclearn.backend import backend_of
 from ooclearn.exceptions import DataError
 from ooclearn.rowmaps import Affine, Columns, Kind, RowMap
+from ooclearn.statistics.added import about, added, digits_lost, offset_of, origins
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
 from ooclearn.statistics.cross import CrossScatter, CrossScatterState
 from ooclearn.statistics.moments import Moments, MomentsState, affine_mean, sum_and_rest
+from ooclearn.statistics.protocol import Sums
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -226,6 +228,44 @@ class Scatter:
         scatter = a.scatter + b.scatter + delta[:, None] * delta * (a.weight * (b.weight / weight))
         return ScatterState(a.rows + b.rows, weight, mean, rest, scatter, a.n_targets, max(a.rounding, b.rounding))
 
+    def origin(self, rows: Rows, /) -> Sums:
+        """Return what all blocks are centred by: the mean of the first rows."""
+        return origins(rows, target=self.target)
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return the sums of what differs from the origin, and of its products."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            parts, weight, sums = about(rows, origin)
+            if weight is not None:
+                parts = [_weighted(part, weight) for part in parts]
+            x, y = parts[0], parts[1] if self.target else None
+            sums["xx"] = _product(x, x)
+            sums["xy"] = None if y is None else _product(x, y)
+            sums["yy"] = None if y is None else _product(y, y)
+        return sums
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks."""
+        return added(a, b)
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> ScatterState | None:
+        """Return the state of all rows; None where a cell or a weight will not do, or too many digits are lost."""
+        scatter, t = sums["xx"], 0
+        if self.target:
+            xy, yy = sums["xy"], sums["yy"]
+            scatter, t = np.block([[scatter, xy], [xy.T, yy]]), len(yy)
+        if sums["bad"] or not np.isfinite(scatter).all():
+            return None
+        total, shift, offset = offset_of(origin, sums, rows)
+        if not total:
+            zeros = np.zeros_like(shift)
+            return ScatterState(rows, 0.0, zeros, zeros, np.zeros_like(scatter), t)
+        scatter = scatter - offset[:, None] * offset * total
+        np.fill_diagonal(scatter, np.maximum(np.diagonal(scatter), 0.0))
+        if digits_lost(offset, total, np.diagonal(scatter), shift, origin["rounding"]):
+            return None
+        return ScatterState(rows, total, *sum_and_rest(shift, offset), scatter, t, float(origin["rounding"]))
+
 
 def mapped(state: Any, row_map: RowMap, /) -> tuple[Array, Array, Array]:
     """Return the mean behind a map of the columns of X, as two numbers a column, and what becomes of all columns.
@@ -282,12 +322,16 @@ def _centred(x: Array, y: Array | None, w: Array | None, wide: Any) -> tuple[lis
 
 def _products(parts: list[Array]) -> Array:
     """Return the products of all columns of the parts, on the host. Those of a part with itself are symmetric: half."""
-    xp = namespace(parts[0])
-    rows = [[_host(xp.matmul(xp.matrix_transpose(a), b)) for b in parts[k:]] for k, a in enumerate(parts)]
+    rows = [[_host(_product(a, b)) for b in parts[k:]] for k, a in enumerate(parts)]
     if len(parts) == 1:
         return rows[0][0]
     (xx, xy), (yy,) = rows
     return np.block([[xx, xy], [xy.T, yy]])
+
+
+def _product(a: Array, b: Array) -> Array:
+    xp = namespace(a)
+    return xp.matmul(xp.matrix_transpose(a), b)
 
 
 def _shift(x: Array, w: Array | None) -> Array:

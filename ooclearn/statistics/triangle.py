@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from ooclearn._namespace import column_sums, float_dtype, like, namespace
+from ooclearn._namespace import column_sums, float_dtype, like, namespace, ones
 from ooclearn.exceptions import DataError
 from ooclearn.rowmaps import Columns, Kind, RowMap
+from ooclearn.statistics.added import about, added, digits_lost, offset_of, origins
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
 from ooclearn.statistics.moments import sum_and_rest
+from ooclearn.statistics.protocol import Sums
 from ooclearn.statistics.scatter import ScatterState, _centred, _host, mapped
 from ooclearn.types import Array
 
@@ -207,19 +209,68 @@ class Triangle:
         factor = triangular(np.concatenate([a.factor, b.factor, apart[None, :]]))
         return TriangleState(a.rows + b.rows, weight, mean, rest, factor, a.n_targets, max(a.rounding, b.rounding))
 
+    def origin(self, rows: Rows, /) -> Sums:
+        """Return what all blocks are centred by: the mean of the first rows."""
+        return origins(rows, target=self.target)
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return the sums of what differs from the origin, and the factor of it beside a column of ones.
+
+        Behind the row and column of the ones, which take the mean out, stands the factor of the centred rows.
+        """
+        with np.errstate(invalid="ignore", over="ignore"):
+            parts, weight, sums = about(rows, origin)
+            xp = namespace(parts[0])
+            n = parts[0].shape[0]
+            beside = xp.concat([xp.reshape(ones(n, parts[0]), (n, 1)), *parts], axis=1)
+            if weight is not None:
+                beside = beside * xp.reshape(xp.sqrt(weight), (-1, 1))
+            sums["factor"] = _reduced(beside)
+        return sums
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks, and the factor of both their factors."""
+        both = namespace(a["factor"]).concat([a["factor"], b["factor"]], axis=0)
+        rest = {name: value for name, value in a.items() if name != "factor"}
+        return {**added(rest, b), "factor": _reduced(both)}
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> TriangleState | None:
+        """Return the state of all rows; None where a cell or a weight will not do, or too many digits are lost."""
+        # Sums of columns tell what is not finite, too, whatever a library's reflections make of it.
+        told = [sums[name] for name in ("factor", "off", "off_y") if sums[name] is not None]
+        if sums["bad"] or not all(np.isfinite(one).all() for one in told):
+            return None
+        total, shift, offset = offset_of(origin, sums, rows)
+        t = len(shift) - len(origin["x"])
+        if not total:
+            zeros = np.zeros_like(shift)
+            return TriangleState(rows, 0.0, zeros, zeros, np.zeros((len(shift), len(shift))), t)
+        factor = _square(sums["factor"])[1:, 1:]
+        m2 = np.einsum("ij,ij->j", factor, factor)
+        if digits_lost(offset, total, m2, shift, origin["rounding"]):
+            return None
+        return TriangleState(rows, total, *sum_and_rest(shift, offset), _signed(factor), t, float(origin["rounding"]))
+
 
 def triangular(rows: Array, /) -> Array:
     """Return the square triangular factor of rows of any library, on the host, its diagonal 0 or more."""
+    return _signed(_square(_host(_reduced(rows))))
+
+
+def _reduced(rows: Array) -> Array:
+    """Return the triangular factor where the rows are; on the host if their library has no such function."""
     # An extension of the standard, which a library may lack.
     linalg: Any = None if isinstance(rows, np.ndarray) else getattr(namespace(rows), "linalg", None)
     if linalg is None or not hasattr(linalg, "qr"):
         factor: Array = np.linalg.qr(_host(rows), mode="r")
-    else:
-        factor = _host(linalg.qr(rows, mode="reduced")[1])
+        return factor
+    return linalg.qr(rows, mode="reduced")[1]
+
+
+def _square(factor: Array) -> Array:
+    """Return a factor of fewer rows than columns with rows of zeros."""
     lacking = factor.shape[1] - factor.shape[0]
-    if lacking > 0:
-        factor = np.concatenate([factor, np.zeros((lacking, factor.shape[1]))])
-    return _signed(factor)
+    return factor if lacking <= 0 else np.concatenate([factor, np.zeros((lacking, factor.shape[1]))])
 
 
 def _signed(factor: Array) -> Array:

@@ -15,7 +15,7 @@ from ooclearn.exceptions import DataError, SourceChangedError
 from ooclearn.storage.npy import FileSource, open_npy
 from ooclearn.types import Array
 
-__all__ = ["ArraySource", "common_dtype", "host_dtype", "map_source"]
+__all__ = ["ArraySource", "common_dtype", "converted", "host_dtype", "map_source", "stored_bytes"]
 
 
 class ArraySource:
@@ -29,9 +29,9 @@ class ArraySource:
         self.shape = tuple(array.shape)
         self.dtype = host_dtype(array)
         self.row_bytes = None
-        if hasattr(array, "tocsr"):
-            stored = array.data.nbytes + array.indices.nbytes + array.indptr.nbytes
-            self.row_bytes = max(1, stored // max(1, array.shape[0]))
+        self.sparse = hasattr(array, "tocsr")
+        if self.sparse:
+            self.row_bytes = max(1, stored_bytes(array) // max(1, array.shape[0]))
 
     def read(self, start: int, stop: int, /, out: Array | None = None) -> Array:  # noqa: ARG002  (nothing to fill)
         """Return rows `start` to `stop`, a view."""
@@ -75,6 +75,14 @@ class MapSource:
             )
 
 
+def stored_bytes(array: Array, /) -> int:
+    """Return the bytes that an array takes in memory, of sparse rows what is stored."""
+    if hasattr(array, "tocsr"):
+        array = array.tocsr()
+        return int(array.data.nbytes + array.indices.nbytes + array.indptr.nbytes)
+    return int(getattr(array, "nbytes", 0))
+
+
 def host_dtype(array: Array, /) -> np.dtype[Any]:
     """Return the NumPy dtype that matches the dtype of an array of any library."""
     out: np.dtype[Any]
@@ -88,6 +96,8 @@ def host_dtype(array: Array, /) -> np.dtype[Any]:
                 f"got an array of {array.dtype}, which NumPy does not have; convert it, to float32 for example"
             ) from None
         out = np.dtype(name)
+    if out.isbuiltin == 2:  # made by another package: what it means is not known, and NumPy has few functions for it
+        raise DataError(f"got an array of {out}, which NumPy does not have; convert it, to float32 for example")
     return out
 
 
@@ -102,6 +112,46 @@ def common_dtype(dtypes: Iterable[np.dtype[Any]], /, *, source: str) -> np.dtype
             source=source,
         )
     return np.result_type(*found)
+
+
+# float64 holds every whole number up to here, and not every one beyond.
+_EXACT = 2**53
+
+
+def converted(rows: Array, dtype: np.dtype[Any], /) -> Array:
+    """Return host rows, sparse ones too, in the dtype of the table that they are part of.
+
+    Raises
+    ------
+    DataError
+        A whole number would become another: blocks of 64-bit integers beside blocks of floats are one table of
+        floats. With the first row concerned, counted within `rows`.
+    """
+    if rows.dtype == dtype:
+        return rows
+    values = rows.data if hasattr(rows, "tocsr") else rows
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 8 and dtype.kind == "f" and values.size:
+        low, high = int(values.min()), int(values.max())
+        if low < -_EXACT or high > _EXACT:
+            _refuse_altered(rows.toarray() if hasattr(rows, "tocsr") else rows, dtype)
+    return rows.astype(dtype)
+
+
+def _refuse_altered(rows: Array, dtype: np.dtype[Any]) -> None:
+    # Not compared as floats: both would be rounded. The greatest of 64 bits round up to what these cannot hold.
+    there = rows.astype(dtype)
+    over = there >= float(2**63 if rows.dtype.kind == "i" else 2**64)
+    altered = over | (np.where(over, 0, there).astype(rows.dtype) != rows)
+    places = np.argwhere(altered)
+    if len(places):
+        row = int(places[0][0])
+        raise DataError(
+            f"whole numbers of dtype {rows.dtype} would be altered in a table of {dtype}, in {len(places):,} cells of the "
+            f"{len(rows):,} rows that were looked at together; this is the first. Other parts of the table hold fractions: "
+            "store these numbers as text or codes, or as float64 if they may be rounded",
+            rows=(row, row + 1),
+            column=int(places[0][1]) if rows.ndim > 1 else None,
+        )
 
 
 def map_source(array: np.memmap[Any, Any], /) -> FileSource | MapSource:

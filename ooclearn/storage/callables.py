@@ -13,7 +13,7 @@ import numpy as np
 from ooclearn._namespace import run_of
 from ooclearn.blocks import PAUSES, Blocks, concatenated
 from ooclearn.exceptions import DataError, ReadError, SourceChangedError
-from ooclearn.storage.arrays import common_dtype, host_dtype
+from ooclearn.storage.arrays import common_dtype, converted, host_dtype, stored_bytes
 from ooclearn.types import Array
 
 __all__ = ["CallableBlocks"]
@@ -41,6 +41,7 @@ class CallableBlocks(Blocks):
         lengths: list[int] = []
         dtypes = set()
         row: tuple[int, ...] | None = None
+        stored = 0
         for i, block in enumerate(self._started()):
             if row is None:
                 row = tuple(block.shape[1:])
@@ -53,16 +54,24 @@ class CallableBlocks(Blocks):
                 )
             lengths.append(int(block.shape[0]))
             dtypes.add(host_dtype(block))
+            stored += stored_bytes(block)
+            self.sparse = self.sparse or hasattr(block, "tocsr")
         if row is None:
             raise DataError("there are no rows: the callable gave no block at all", source=self.name)
         self.lengths = tuple(lengths)
         self.n_blocks = len(lengths)
         self.dtype = common_dtype(dtypes, source=self.name)
         self.shape = (sum(lengths), *row)
+        self._stored = stored
         self._lock = threading.Lock()
         self._iterator: Iterator[Array] = iter(())
         self._at = self.n_blocks
         self._recent: dict[int, Array] = {}
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row; for sparse rows, on average."""
+        return max(1, self._stored // max(1, self.shape[0])) if self.sparse else super().row_bytes
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__ | {"_iterator": iter(()), "_at": self.n_blocks, "_recent": {}}
@@ -151,7 +160,10 @@ class CallableBlocks(Blocks):
                 source=self.name,
                 block=self._at,
             )
-        return block if block.dtype == self.dtype else block.astype(self.dtype)
+        try:
+            return converted(block, self.dtype)
+        except DataError as error:
+            raise error.located(source=self.name, block=self._at, first_row=sum(self.lengths[: self._at])) from None
 
     def recut(self, lengths: Sequence[int], /) -> Blocks:
         """Return the same rows in blocks of these lengths, put together as they are read."""
@@ -172,6 +184,7 @@ class RecutBlocks(Blocks):
         self.n_blocks = len(self.lengths)
         self.shape, self.dtype = blocks.shape, blocks.dtype
         self.names, self.backend_name = blocks.names, blocks.backend_name
+        self.sparse = blocks.sparse
         self._starts, self._theirs = self.starts(), blocks.starts()
 
     def read(self, i: int, /) -> Array:
@@ -188,6 +201,11 @@ class RecutBlocks(Blocks):
         if not pieces:
             return run_of(self._blocks.read(0), 0, 0)
         return pieces[0] if len(pieces) == 1 else concatenated(pieces)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row; for sparse rows, on average."""
+        return self._blocks.row_bytes
 
     def recut(self, lengths: Sequence[int], /) -> Blocks:
         """Return the same rows in blocks of these lengths."""

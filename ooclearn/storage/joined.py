@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 import numpy as np
 
-from ooclearn.blocks import Blocks, SourceBlocks
+from ooclearn.blocks import Blocks, Source, SourceBlocks, concatenated
 from ooclearn.exceptions import DataError
-from ooclearn.storage.arrays import common_dtype
+from ooclearn.storage.arrays import common_dtype, converted
 from ooclearn.types import Array
 
 __all__ = ["JoinedSource"]
@@ -44,36 +44,73 @@ class JoinedSource:
         self.name = sources[0].name if len(sources) == 1 else f"{sources[0].name} and {len(sources) - 1} more"
         self.dtype = common_dtype([source.dtype for source in sources], source=self.name)
         self.shape = (self._starts[-1], *sources[0].shape[1:])
+        self._take_sparse(parts)
+
+    def _take_sparse(self, parts: Sequence[Blocks]) -> None:
+        """Find out whether the rows are sparse; all parts must be, or none."""
+        self.row_bytes: int | None = None
+        self.sparse = parts[0].sparse
+        for part in parts:
+            if part.sparse != self.sparse:
+                raise DataError(
+                    "sparse rows and dense rows cannot be one table; make them all of one kind", source=part.name
+                )
+        if self.sparse:
+            # SciPy puts them together; there is no memory to read them into.
+            self.in_memory = True
+            self.row_bytes = max(1, sum(part.nbytes or 0 for part in parts) // max(1, self.shape[0]))
 
     def read(self, start: int, stop: int, /, out: Array | None = None) -> Array:
         """Return rows `start` to `stop`."""
+        if self.sparse:
+            return self._stacked(start, stop)
         if out is None:
             out = np.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
+        for source, rows, places in self._pieces(start, stop):
+            room = out[places]
+            piece = self._read(source, rows, room if source.dtype == self.dtype else None)
+            if not np.may_share_memory(piece, room):
+                room[...] = piece
+        return out
+
+    def _stacked(self, start: int, stop: int) -> Array:
+        pieces = [self._read(source, rows) for source, rows, _ in self._pieces(start, stop)]
+        if not pieces:
+            return self._sources[0].read(0, 0).astype(self.dtype)
+        return pieces[0] if len(pieces) == 1 else concatenated(pieces)
+
+    def _pieces(self, start: int, stop: int) -> Iterator[tuple[Source, range, slice]]:
+        """Yield the parts that hold rows `start` to `stop`: which of their rows, and their places in what is read."""
         at = start
         while at < stop:
             k = bisect_right(self._starts, at) - 1
             last = min(stop, self._starts[k + 1])
-            source, first = self._sources[k], self._starts[k]
-            room = out[at - start : last - start]
-            try:
-                rows = source.read(at - first, last - first, room if source.dtype == self.dtype else None)
-            except DataError as error:
-                if error.rows is not None:
-                    error.rows = (error.rows[0] + first, error.rows[1] + first)
-                raise
-            except OSError as error:
-                error.add_note(f"while reading {source.name}")
-                raise
-            if rows.shape != room.shape:
-                raise DataError(
-                    f"got rows of shape {rows.shape} where {room.shape} was declared",
-                    source=source.name,
-                    rows=(at, last),
-                )
-            if not np.may_share_memory(rows, room):
-                room[...] = rows
+            first = self._starts[k]
+            yield self._sources[k], range(at - first, last - first), slice(at - start, last - start)
             at = last
-        return out
+
+    def _read(self, source: Source, rows: range, room: Array | None = None) -> Array:
+        """Return rows of one part in the dtype of the whole; errors count rows over the whole."""
+        first = self._starts[self._sources.index(source)]
+        try:
+            piece = source.read(rows.start, rows.stop, room)
+        except DataError as error:
+            if error.rows is not None:
+                error.rows = (error.rows[0] + first, error.rows[1] + first)
+            raise
+        except OSError as error:
+            error.add_note(f"while reading {source.name}")
+            raise
+        if piece.shape != (len(rows), *self.shape[1:]):
+            raise DataError(
+                f"got rows of shape {piece.shape} where {(len(rows), *self.shape[1:])} was declared",
+                source=source.name,
+                rows=(first + rows.start, first + rows.stop),
+            )
+        try:
+            return converted(piece, self.dtype)
+        except DataError as error:
+            raise error.located(source=source.name, first_row=first + rows.start) from None
 
     def name_at(self, row: int, /) -> str:
         """Return the name of the file or array that `row` lies in, and which of its rows it is."""

@@ -104,6 +104,15 @@ class FileSource:
         except OSError:
             return False
 
+    def expect(self, runs: Sequence[tuple[int, int]], /) -> None:
+        """Have the system begin to read runs of rows, while others are worked on; what is in memory costs next to nothing."""
+        row = self._strides[0]
+        if not hasattr(os, "posix_fadvise") or row < self._extent:
+            return
+        with suppress(OSError), open(self.path, "rb", buffering=0) as file:  # what goes wrong, reading will name
+            for start, stop in runs:
+                os.posix_fadvise(file.fileno(), self.offset + start * row, (stop - start) * row, os.POSIX_FADV_WILLNEED)
+
     def _read(self, file: Any, start: int, stop: int, out: Array | None = None) -> Array:
         if out is None:
             out = np.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
@@ -298,6 +307,12 @@ def _refuse_unwritable(blocks: Blocks) -> None:
             f"{blocks.name} gives Python objects, which .npy stores only by pickling; "
             "make the labels numbers or fixed-width text (np.asarray(labels, dtype=str))"
         )
+    if blocks.sparse:
+        raise DataError(
+            "sparse rows cannot be written to .npy, which holds every cell; write each block by itself with "
+            "scipy.sparse.save_npz, or make the rows dense first",
+            source=blocks.name,
+        )
     if blocks.lengths is None:
         raise DataError(
             "the number of rows is known only after computing; compute_chunk_sizes() first", source=blocks.name
@@ -327,6 +342,13 @@ def _write_block(file: Any, blocks: Blocks, i: int, rows: tuple[int, int], offse
 def _as_declared(values: Array, blocks: Blocks, i: int) -> Array:
     """Return rows in the dtype that `blocks` has declared; refuse what would be cut off."""
     declared = blocks.dtype
+    if hasattr(values, "tocsr"):
+        raise DataError(
+            "sparse rows cannot be written to .npy, which holds every cell; write each block by itself with "
+            "scipy.sparse.save_npz, or make the rows dense first",
+            source=blocks.name,
+            block=i,
+        )
     cut_off = values.dtype.kind in "US" and values.dtype.itemsize > declared.itemsize
     if cut_off or not np.can_cast(values.dtype, declared, "same_kind"):
         raise DataError(

@@ -170,7 +170,9 @@ def _down(values: Array) -> Array:
 def _outwards(values: Array) -> Array:
     # Cells are moved in proportion to themselves, so their own sign counts too.
     middle = np.sort(values, axis=0)[(values.shape[0] - 1) // 2]
-    return np.where(np.isnan(values) | np.isnan(middle), 1.0, np.sign(values - middle) * np.sign(values))
+    with np.errstate(invalid="ignore"):
+        signs = np.sign(values - middle) * np.sign(values)
+    return np.where(np.isfinite(values) & np.isfinite(middle), signs, 1.0)
 
 
 def _inwards(values: Array) -> Array:

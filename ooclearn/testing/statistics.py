@@ -17,7 +17,7 @@ from ooclearn.blocks import SourceBlocks
 from ooclearn.config import config_context
 from ooclearn.events import Work
 from ooclearn.exceptions import DataError
-from ooclearn.statistics.protocol import Statistic, merge_all, parts_of
+from ooclearn.statistics.protocol import Statistic, is_summed, merge_all, parts_of
 from ooclearn.storage.arrays import ArraySource
 from ooclearn.table import Rows, Table
 from ooclearn.testing.comparing import CELL_ROUNDINGS, assert_close, assert_identical, leaves, sway
@@ -44,6 +44,13 @@ def check_statistic(
     that they are given and give the same bits twice, from read-only arrays too; several workers give the bits
     of one, merged in the fixed tree; a state survives pickling, is made of plain arrays and numbers, and
     prints itself in one line; NaN and infinities are either taken or refused with the row and the column.
+
+    A statistic that is added up on devices (:class:`~ooclearn.statistics.protocol.Summed`) gives that answer too:
+    ``state(origin, sums, n)``, of the origin of the first block that has rows and the sums of all blocks added in
+    order, is the answer of the whole table. As all blocks are centred by one origin, it may be off by more than
+    elsewhere: by the weight of the table over that of its lightest row, which for rows without weights is their
+    number. It is None for what ``of`` refuses; for other tables only where they hold NaN or infinities, or where the
+    first block has no weight.
 
     Parameters
     ----------
@@ -118,6 +125,7 @@ def _check_table(
         whole = statistic.of(rows)
     except DataError as error:
         _check_refusal(statistic, parts, error)
+        _check_not_added_up(statistic, parts, str(error))
         return False
     states = [statistic.of(part) for part in parts]
     slack = sway(lambda moved: answer(statistic.of(moved)), rows, roundings, allowance=allowance)
@@ -136,6 +144,10 @@ def _check_table(
         close(merge_all(statistic, single), whole, "cut into blocks of one row")
     close(_check_bits(statistic, rows, cut), whole, "folded by a backend")
     _check_not_finite(statistic, rows, cut)
+    if is_summed(statistic):
+        for pieces in (parts, [rows]):
+            _check_added_up(statistic, pieces, answer(whole), answer, slack)
+        _check_spoilt(statistic, rows, cut, lambda moved: answer(statistic.of(moved)), answer, roundings, allowance)
     return True
 
 
@@ -220,6 +232,104 @@ def _check_associative(
         return
     a, b, c = (merge_all(statistic, run) for run in runs)
     close(merge(merge(a, b), c), merge(a, merge(b, c)), "merge(merge(a, b), c) and merge(a, merge(b, c))")
+
+
+def _added_up(statistic: Any, parts: Sequence[Rows]) -> Any:
+    """Return the state that the parts come to when they are added up in order, as on a device; the host plays it."""
+    origin: dict[str, Any] = {}
+    sums: dict[str, Any] | None = None
+    n = 0
+    with np.errstate(all="ignore"):  # a device does not warn
+        for part in parts:
+            seen = _copied(part)
+            for given in (seen.X, seen.y, seen.w):
+                if given is not None:
+                    given.flags.writeable = False
+            if sums is None:
+                origin = statistic.origin(seen)
+            more = statistic.sums(seen, origin)
+            before = copy.deepcopy(more)
+            sums = more if sums is None else statistic.add(sums, more)
+            assert_identical(more, before, "what is added to sums, after it")
+            n += part.n
+        return None if sums is None else statistic.state(_as_brought_back(origin), _as_brought_back(sums), n)
+
+
+def _as_brought_back(values: dict[str, Any]) -> dict[str, Any]:
+    """Return float64 and int64 in the place of the arrays of the device."""
+    return {
+        name: np.asarray(value, dtype=np.float64 if value.dtype.kind == "f" else np.int64)
+        if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub"
+        else value
+        for name, value in values.items()
+    }
+
+
+def _check_added_up(
+    statistic: Any, parts: Sequence[Rows], expected: Any, answer: Callable[[Any], Any], slack: dict[str, Array]
+) -> None:
+    """Check that what is added up about one origin is the answer; None only where nothing tells it."""
+    parts = [part for part in parts if part.n]
+    if not parts:
+        return
+    cut = tuple(part.n for part in parts)
+    law = f"added up over blocks of {cut} rows"
+    state = _added_up(statistic, parts)
+    weights = np.ones(sum(cut)) if parts[0].w is None else np.concatenate([part.w for part in parts])
+    if state is None:
+        finite = all(_finite(getattr(part, role)) for part in parts for role in ("X", "y", "w"))
+        assert not (finite and np.any(weights[: cut[0]] > 0)), f"{law}: None, where all cells are finite"
+        return
+    lightest = np.min(weights[weights > 0], initial=np.inf)
+    # One block may lie far from all others, and its mean is what they are centred by.
+    room = max(1.0, float(np.sum(weights) / lightest))
+    assert_close(answer(state), expected, law, {path: room * value for path, value in slack.items()})
+
+
+def _finite(part: Array | None) -> bool:
+    return part is None or part.dtype.kind != "f" or bool(np.isfinite(part).all())
+
+
+def _check_not_added_up(statistic: Any, parts: Sequence[Rows], why: str) -> None:
+    """Check that the sums of what is refused tell nothing; they may be refused themselves."""
+    parts = [part for part in parts if part.n]
+    if not is_summed(statistic) or not parts:
+        return
+    try:
+        state = _added_up(statistic, parts)
+    except DataError:
+        return
+    assert state is None, f"added up: {state!r}, where of() refuses the table: {why}"
+
+
+def _check_spoilt(
+    statistic: Any,
+    rows: Rows,
+    cut: Sequence[int],
+    of: Callable[[Rows], Any],
+    answer: Callable[[Any], Any],
+    roundings: float,
+    allowance: Callable[[Any], Any] | None,
+) -> None:
+    """Put what spoils sums into one cell: they tell it, or hold the answer all the same."""
+    rng = np.random.default_rng(rows.n)
+    for role, part in (("X", rows.X), ("w", rows.w), ("y", rows.y)):
+        if role not in parts_of(statistic) or part is None or part.dtype.kind != "f" or not part.size:
+            continue
+        for bad in (np.nan, np.inf, -np.inf, *((-1.0,) if role == "w" else ())):
+            values = np.array(part)
+            values[tuple(int(rng.integers(n)) for n in part.shape)] = bad
+            given: dict[str, Any] = {role: values}
+            spoilt = replace(rows, **given)
+            pieces = _pieces(spoilt, cut)
+            try:
+                expected = of(spoilt)
+            except DataError as error:
+                _check_not_added_up(statistic, pieces, str(error))
+                continue
+            if _added_up(statistic, [piece for piece in pieces if piece.n]) is not None:
+                slack = sway(of, spoilt, roundings, allowance=allowance)
+                _check_added_up(statistic, pieces, expected, answer, slack)
 
 
 def _table(rows: Rows, cut: Sequence[int]) -> Table:

@@ -23,7 +23,7 @@ import ooclearn
 from ooclearn import Incremental
 from ooclearn.backend import get_backend
 from ooclearn.events import Observer, Work, observe
-from ooclearn.exceptions import DataError, PerformanceWarning
+from ooclearn.exceptions import BlockMemoryError, DataError, PerformanceWarning
 from ooclearn.feeds import Feed
 from ooclearn.passes import Stage, read_ahead, run
 from ooclearn.pipeline import make_pipeline
@@ -199,6 +199,33 @@ SCHEDULERS = {
     "a pool": ThreadPoolExecutor,
     "a function": lambda: dask.get,
 }
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "sync"])
+def test_chunks_over_the_memory_limit_are_refused_before_any_is_computed(scheduler):
+    made = []
+
+    def chunk(block_id):
+        made.append(block_id)
+        return np.ones((1000, 10))
+
+    x = da.map_blocks(chunk, chunks=((1000,) * 4, (10,)), dtype=float, meta=np.empty((0, 0)), name="limited")
+    at_a_time = 1 if scheduler == "sync" else 2
+    with dask.config.set(scheduler=scheduler):
+        with (
+            ooclearn.config_context(memory_limit=at_a_time * 80_000 - 1, workers=2),
+            pytest.raises(BlockMemoryError, match=f"take {at_a_time * 80_000:,} bytes .* memory_limit is") as caught,
+        ):
+            StandardScaler().fit(x)
+        assert "999 rows or fewer" in str(caught.value)
+        assert made == []
+        with ooclearn.config_context(memory_limit=at_a_time * 80_000, workers=2):
+            assert StandardScaler().fit(x).mean_.tolist() == [1.0] * 10
+    with (
+        ooclearn.config_context(memory_limit=79, workers=1),
+        pytest.raises(BlockMemoryError, match="not even one row at a time"),
+    ):
+        StandardScaler().fit(x)
 
 
 @pytest.mark.parametrize("kind", SCHEDULERS)

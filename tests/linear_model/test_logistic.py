@@ -52,6 +52,7 @@ def objective(model, X, y, C, w=None):
 @pytest.mark.parametrize("k", [2, 4])
 def test_attributes_and_results_are_scikit_learns(backend, k, solver):
     X, y = table(k)
+    y = y.astype(np.int64 if backend.has(np.int64) else np.int32)
     expected = reference(X, y)
     model = LogisticRegression(solver=solver, tol=max(1e-9, backend.within(100))).fit(backend.make(X), backend.make(y))
     # L-BFGS stops where rounding hides what the loss still gains.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ooclearn.exceptions import DataError, NonFiniteError
-from ooclearn.statistics import Moments
+from ooclearn.statistics import Moments, MomentsState
 from ooclearn.testing import check_statistic
 from ooclearn.testing.comparing import assert_close, sway
 from ooclearn.testing.tables import Column, hostile_tables, made_rows
@@ -165,6 +165,84 @@ class RefusesAll(Total):
         raise DataError("no")
 
 
+class AddedUp(Total):
+    """The same, added up about the first row; right."""
+
+    def origin(self, rows):
+        first = np.asarray(rows.X[:1], dtype=np.float64)
+        return {"first": np.where(np.isfinite(first), first, 0.0)}
+
+    def sums(self, rows, origin):
+        return {"off": (rows.X - origin["first"]).sum(axis=0)}
+
+    def add(self, a, b):
+        return {"off": a["off"] + b["off"]}
+
+    def state(self, origin, sums, n):
+        return Sums(n, n * origin["first"][0] + sums["off"]) if np.isfinite(sums["off"]).all() else None
+
+
+class AddsTheLast(AddedUp):
+    def add(self, a, b):
+        return b
+
+
+class ForgetsTheOrigin(AddedUp):
+    def state(self, origin, sums, n):
+        return super().state({"first": np.zeros((1, len(sums["off"])))}, sums, n)
+
+
+class WritesWhatIsAdded(AddedUp):
+    def add(self, a, b):
+        b["off"] += a["off"]
+        return b
+
+
+class WritesRowsItAdds(AddedUp):
+    def sums(self, rows, origin):
+        rows.X[:] = 0
+        return super().sums(rows, origin)
+
+
+class NeverTells(AddedUp):
+    def state(self, origin, sums, n):
+        return None
+
+
+class TellsWhatIsRefused(AddedUp):
+    def state(self, origin, sums, n):
+        return Sums(n, n * origin["first"][0] + sums["off"])
+
+
+class RawSquares(AddedUp):
+    """Moments, about 0 in place of the origin."""
+
+    parts = frozenset("Xw")
+
+    def of(self, rows):
+        return Moments().of(rows)
+
+    def merge(self, a, b):
+        return Moments().merge(a, b)
+
+    def origin(self, rows):
+        return {**Moments().origin(rows), "shift": np.zeros(rows.X.shape[1])}
+
+    def sums(self, rows, origin):
+        return Moments().sums(rows, origin)
+
+    def add(self, a, b):
+        return Moments().add(a, b)
+
+    def state(self, origin, sums, n):
+        if not np.isfinite(sums["squares"]).all() or sums["bad"]:
+            return None
+        count = sums["count"]
+        mean = sums["off"] / np.maximum(count, 1)
+        m2 = sums["squares"] - sums["off"] * mean
+        return MomentsState(n, float(n), count, mean, mean * 0, m2, origin["rounding"])
+
+
 FINITE = [made_rows(n, [Column("normal"), Column("constant", 1e4)], seed=n) for n in (1, 2, 9, 30)]
 
 BROKEN = {
@@ -183,12 +261,20 @@ BROKEN = {
     RefusesLarge: "cut into blocks it is not|refuse",
     DependsOnTheThread: "workers and one",
     RefusesAll: "refused every table",
+    AddsTheLast: "added up",
+    ForgetsTheOrigin: "added up over blocks",
+    WritesWhatIsAdded: "what is added to sums",
+    WritesRowsItAdds: "read-only",
+    NeverTells: "None, where all cells are finite",
+    TellsWhatIsRefused: "added up: Sums.* refuses the table",
+    RawSquares: "added up over blocks .*m2 differs",
 }
 
 
 def test_the_right_one_passes():
-    check_statistic(Total(), rows=FINITE)
-    check_statistic(Total())
+    for right in (Total(), AddedUp()):
+        check_statistic(right, rows=FINITE)
+        check_statistic(right)
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda one: one.__name__)

@@ -1,0 +1,157 @@
+"""Linear regression trained by mini-batches, on the device where the rows are."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from ooclearn._compat import Interval, StrOptions
+from ooclearn.labels import Labels
+from ooclearn.linear_model._sgd_base import MiniBatchModel
+from ooclearn.linear_model._sgd_losses import REGRESSION, SgdLoss, sgd_loss
+from ooclearn.linear_model._sgd_training import NumberTargets
+from ooclearn.methods import _affine, _finite
+from ooclearn.predictors import Regressor
+from ooclearn.rowmaps import RowMap, Rowwise, compose
+from ooclearn.statistics import DistinctState
+from ooclearn.types import Array
+
+__all__ = ["SGDRegressor"]
+
+
+class SGDRegressor(MiniBatchModel, Regressor):
+    """Linear regression trained by mini-batches of rows, with scikit-learn's losses, penalties and schedules.
+
+    It is **not** the algorithm of :class:`sklearn.linear_model.SGDRegressor`, which makes a step for each row; see
+    :class:`SGDClassifier` for what a step over a batch is, and when to use it. For squared errors,
+    :class:`~ooclearn.linear_model.Ridge` has the exact solution from one pass.
+
+    Passes over the data: one an epoch. Memory: a few blocks.
+
+    Parameters
+    ----------
+    loss : {'squared_error', 'huber', 'epsilon_insensitive', 'squared_epsilon_insensitive'}, default='squared_error'
+        The loss.
+    penalty : {'l2', 'l1', 'elasticnet'} or None, default='l2'
+        What is added to the mean loss, times `alpha`: half the squares of the coefficients, their absolute values, or
+        both.
+    alpha : float, default=0.0001
+        Strength of the penalty; the schedule 'optimal' follows from it.
+    l1_ratio : float, default=0.15
+        The share of the absolute values in 'elasticnet'.
+    fit_intercept : bool, default=True
+        Learn a constant, which is not penalised.
+    epochs : int, default=1
+        How often the table is read; scikit-learn's ``max_iter``.
+    batch_rows : int or None, default=None
+        Rows of a batch. By default a 128th of the table, at least 16 and at most 4096.
+    block_rows : int or None, default=None
+        Rows of the blocks that are read; by default blocks have ``block_bytes`` bytes.
+    shuffle : bool, default=True
+        Draw the rows of every block from all over the table and mix them, anew for each epoch.
+    epsilon : float, default=0.1
+        Errors below are not counted by the losses that are insensitive, and above count in proportion to 'huber'.
+    random_state : int, RandomState or None, default=None
+        Seed of the shuffling; None is 0, the same order every time.
+    learning_rate : {'invscaling', 'constant', 'optimal'}, default='invscaling'
+        The steps of rows one by one, of which a batch makes the sum, as far as that is stable.
+    eta0 : float, default=0.01
+        The first step of 'constant' and 'invscaling'.
+    power_t : float, default=0.25
+        The exponent of 'invscaling'.
+    average : bool or int, default=False
+        Set ``coef_`` to the mean of the coefficients over all batches, or over those after so many rows.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,)
+        Coefficients.
+    intercept_ : ndarray of shape (1,)
+        The constant.
+    n_iter_ : int
+        Epochs that were made, those of ``partial_fit`` among them.
+    t_ : float
+        Rows that were learned from, plus 1.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of str
+        Names of the columns, if `X` has them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.linear_model import SGDRegressor
+    >>> X = np.random.default_rng(0).standard_normal((1000, 3))
+    >>> model = SGDRegressor(epochs=5).fit(X, X @ np.array([1.0, 2.0, 0.0]) + 3.0)
+    >>> bool(model.score(X, X @ np.array([1.0, 2.0, 0.0]) + 3.0) > 0.99)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "loss": [StrOptions(set(REGRESSION))],
+        **MiniBatchModel._parameter_constraints,
+        "epsilon": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        *,
+        penalty: str | None = "l2",
+        alpha: float = 0.0001,
+        l1_ratio: float | None = 0.15,
+        fit_intercept: bool = True,
+        epochs: int = 1,
+        batch_rows: int | None = None,
+        block_rows: int | None = None,
+        shuffle: bool = True,
+        epsilon: float = 0.1,
+        random_state: Any = None,
+        learning_rate: str = "invscaling",
+        eta0: float = 0.01,
+        power_t: float = 0.25,
+        average: bool | int = False,
+    ) -> None:
+        self.loss = loss
+        self.penalty = penalty
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
+        self.epochs = epochs
+        self.batch_rows = batch_rows
+        self.block_rows = block_rows
+        self.shuffle = shuffle
+        self.epsilon = epsilon
+        self.random_state = random_state
+        self.learning_rate = learning_rate
+        self.eta0 = eta0
+        self.power_t = power_t
+        self.average = average
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on with these rows, by one epoch; so often on one table it is as one fit of as many epochs.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        self
+        """
+        return self._grow(X, y, sample_weight, None)
+
+    def _loss(self) -> SgdLoss:
+        return sgd_loss(self.loss, self.epsilon)
+
+    def _begin(self, found: DistinctState | None) -> tuple[NumberTargets, Labels]:  # noqa: ARG002  (there are no classes)
+        return NumberTargets(), Labels(None)
+
+    def _take_parameters(self, coef: Array, constant: Array) -> None:
+        self.coef_, self.intercept_ = coef[0], constant
+
+    def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:  # noqa: ARG002  (the protocol's)
+        return compose(_affine(self.coef_, self.intercept_, squeeze=True), Rowwise(_finite))
