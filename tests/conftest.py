@@ -155,6 +155,8 @@ def _container(name: str, folder: Any) -> Container:
     def scanned(values: np.ndarray) -> Any:
         return ooclearn.scan(path(values)).recut(uneven_cut(len(values)))
 
+    if (missing := _missing(name)) is not None:  # a test has asked for it by name
+        pytest.skip(missing)
     host, device = get_backend("numpy"), get_backend("array_api")
     makers = {
         "dask": lambda: Container(name, get_backend("dask"), _dask, lazy=True),
