@@ -158,9 +158,6 @@ class Blocks:
         """Return the name of the file that `row` lies in, for messages."""
         return self.name
 
-    def expect(self, group: Sequence[int], /) -> None:
-        """Take note that these blocks will be read soon, so that the system may begin to; a hint."""
-
     def release(self) -> None:
         """Let go of what a pass has opened or kept; called at the end of each, whether it went well or not."""
 
@@ -353,12 +350,6 @@ class SourceBlocks(Blocks):
                 last = min(first + rows, stop)
                 yield self._read(first, last, None if out is None else out[: last - first], read)
 
-    def expect(self, group: Sequence[int], /) -> None:
-        """Take note that these blocks will be read soon."""
-        expect = getattr(self.source, "expect", None)
-        if expect is not None:
-            expect(_runs([(self._starts[i], self._starts[i + 1]) for i in group]))
-
     def gather(self, group: Sequence[int], buffered: Buffered | None = None, /) -> Array:
         """Return the rows of several blocks as one array."""
         runs = _runs([(self._starts[i], self._starts[i + 1]) for i in group])
@@ -425,10 +416,6 @@ class MappedBlocks(Blocks):
     def name_at(self, row: int, /) -> str:
         """Return the name of the file that `row` lies in, for messages."""
         return self.blocks.name_at(row)
-
-    def expect(self, group: Sequence[int], /) -> None:
-        """Take note that these blocks will be read soon."""
-        self.blocks.expect(group)
 
     def release(self) -> None:
         """Let go of what a pass has opened or kept."""

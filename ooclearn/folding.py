@@ -129,9 +129,6 @@ class ThreadedReading:
         tree: MergeTree[Any] = MergeTree(statistic)
 
         def task(i: int) -> Any:
-            # While this block is worked on, the system reads the one that this worker will take next.
-            if i + workers < table.n_blocks:
-                table.expect((i + workers,))
             rows = 0 if table.X.lengths is None else table.X.lengths[i]
             with record(work, "fold", i, rows, rows * sum(part.row_bytes for part in table.parts)):
                 return fold_block(table, statistic, i, tile)
@@ -166,8 +163,6 @@ class ThreadedReading:
         by_tiles = getattr(function, "by_tiles", None)
 
         def task(i: int) -> T:
-            if i + workers < len(groups):
-                table.expect(groups[i + workers])
             if by_tiles is not None:
                 with record(work, "transform", i) as span:
                     done: T | None = by_tiles(i, table, groups[i])

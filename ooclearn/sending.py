@@ -70,10 +70,6 @@ class SentBlocks(Blocks):
         """Return the name of the file that `row` lies in, for messages."""
         return self.blocks.name_at(row)
 
-    def expect(self, group: Sequence[int], /) -> None:
-        """Take note that these blocks will be read soon."""
-        self.blocks.expect(group)
-
     def release(self) -> None:
         """Let go of what a pass has opened or kept."""
         self.blocks.release()

@@ -106,11 +106,6 @@ class Table:
         found = {"X": self.X, "y": self.y, "sample_weight": self.w}.get(role)
         return found if found is not None else self.parts[0]
 
-    def expect(self, group: Sequence[int]) -> None:
-        """Take note that these blocks will be read soon."""
-        for part in self.parts:
-            part.expect(group)
-
     def release(self) -> None:
         """Let go of what a pass over the parts has opened or kept."""
         for part in self.parts:

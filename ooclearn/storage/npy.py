@@ -104,15 +104,6 @@ class FileSource:
         except OSError:
             return False
 
-    def expect(self, runs: Sequence[tuple[int, int]], /) -> None:
-        """Have the system begin to read runs of rows, while others are worked on; what is in memory costs next to nothing."""
-        row = self._strides[0]
-        if not hasattr(os, "posix_fadvise") or row < self._extent:
-            return
-        with suppress(OSError), open(self.path, "rb", buffering=0) as file:  # what goes wrong, reading will name
-            for start, stop in runs:
-                os.posix_fadvise(file.fileno(), self.offset + start * row, (stop - start) * row, os.POSIX_FADV_WILLNEED)
-
     def _read(self, file: Any, start: int, stop: int, out: Array | None = None) -> Array:
         if out is None:
             out = np.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
