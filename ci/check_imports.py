@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A package stands for all of its modules.
 LAYERS = {
     "foundations": ["_compat", "_namespace", "buffers", "config", "events", "exceptions", "tiles", "types", "workers"],
-    "data": ["backend", "blocks", "rowmaps", "statistics", "storage", "table"],
+    "data": ["affine", "backend", "blocks", "rowmaps", "statistics", "storage", "table"],
     "driver": ["diagnostics", "feeds", "folding", "passes", "plan", "preparation", "ring", "sending", "summing"],
     "base": ["base", "validation"],
     "estimators": [],

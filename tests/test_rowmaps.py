@@ -193,3 +193,24 @@ def test_pickled(name):
     row_map = pickle.loads(pickle.dumps(MAPS[name]))
     X = RNG.normal(0, 5, (5, D))
     np.testing.assert_array_equal(row_map(X), MAPS[name](X))
+
+
+@pytest.mark.parametrize("after", ["matrix", "diagonal", "squeezed"])
+def test_a_matrix_and_what_follows_are_one_product(after):
+    rng = np.random.default_rng(0)
+    X = rng.normal(50, 2, (300, 8))
+    first = Affine(rng.normal(size=(8, 3)), center=X.mean(axis=0), offset=rng.normal(size=3))
+    second = {
+        "matrix": Affine(rng.normal(size=(3, 2)), center=rng.normal(size=3), offset=rng.normal(size=2)),
+        "diagonal": Affine(rng.random(3) + 0.5, center=rng.normal(size=3), divide=True),
+        "squeezed": Affine(rng.normal(size=(3, 1)), offset=rng.normal(size=1), squeeze=True),
+    }[after]
+    both = compose(first, second)
+    assert type(both) is Affine
+    np.testing.assert_allclose(both(X), second(first(X)), rtol=1e-12, atol=1e-12)
+
+
+def test_two_products_stay_two_where_one_would_be_more_work():
+    wide = compose(Affine(np.ones((100, 2))), Affine(np.ones((2, 100))))
+    assert type(wide) is not Affine
+    np.testing.assert_allclose(wide(np.ones((3, 100))), 200.0)
