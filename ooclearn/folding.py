@@ -109,10 +109,9 @@ class DeviceReading:
                 raise located(error, table, i, 0) from error.__cause__
 
         states, left = self.deliver(table, take, lambda: summing.result(self.to_host), work=work)
-        if left is None:
-            return states
-        again = careful(table.only(left.parts), left, work=replace(work, title=f"{work.title}, block by block"))
-        return {**states, **again} if isinstance(states, dict) else again[""]
+        if left is not None:
+            states |= careful(table.only(left.parts), left, work=replace(work, title=f"{work.title}, block by block"))
+        return summing.whole(states)
 
 
 class ThreadedReading:

@@ -83,7 +83,7 @@ def check_supported(estimator: Any, /) -> None:
         if getattr(model, "early_stopping", False):
             raise ValueError(f"early_stopping should be False with partial_fit, which {name} is trained by here")
         averaged = getattr(model, "average", False) and getattr(model, "fit_intercept", False)
-        if averaged and is_classifier(model):
+        if averaged and is_classifier(model) and type(model).__module__.startswith("sklearn."):
             raise ValueError(
                 f"{name}(average={model.average!r}) loses its intercept from one partial_fit to the next (scikit-learn "
                 "keeps only the average), so the result would be wrong. Use average=False, or fit_intercept=False on "

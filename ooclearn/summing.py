@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import array_api_compat
@@ -26,14 +27,14 @@ class Summing:
     Parameters
     ----------
     statistic : Statistic
-        One, or a :class:`Join` of several.
+        One, or a :class:`Join` of several, or of such.
     """
 
     def __init__(self, statistic: Statistic[Any]) -> None:
-        self._joined = isinstance(statistic, Join)
-        self._parts: Mapping[str, Any] = statistic.statistics if isinstance(statistic, Join) else {"": statistic}
-        self.summed: dict[str, Any] = {name: one for name, one in self._parts.items() if is_summed(one)}
-        self._others: dict[str, Any] = {name: one for name, one in self._parts.items() if name not in self.summed}
+        self._statistic = statistic
+        parts = {f"s{k}": one for k, one in enumerate(_parts(statistic))}
+        self.summed: dict[str, Any] = {name: one for name, one in parts.items() if is_summed(one)}
+        self._others: dict[str, Any] = {name: one for name, one in parts.items() if name not in self.summed}
         self._trees: dict[str, MergeTree[Any]] = {name: MergeTree(one) for name, one in self._others.items()}
         self._origins: dict[str, Sums] = {}
         self._sums: dict[str, Sums] = {}
@@ -52,15 +53,35 @@ class Summing:
             sums = one.sums(rows, self._origins[name])
             self._sums[name] = one.add(self._sums[name], sums) if name in self._sums else sums
 
-    def result(self, to_host: Callable[[Array], Array], /) -> tuple[Any, Join | None]:
-        """Return the states, and those statistics whose sums do not tell their state, if any; one copy to the host."""
-        states = dict.fromkeys(self._parts) | {name: tree.result() for name, tree in self._trees.items()}
+    def result(self, to_host: Callable[[Array], Array], /) -> tuple[dict[str, Any], Join | None]:
+        """Return the states of the parts, and those parts whose sums do not tell their state; one copy to the host."""
+        states = {name: tree.result() for name, tree in self._trees.items()}
         names = list(self._sums)
         held = brought_back([part for name in names for part in (self._origins[name], self._sums[name])], to_host)
         for k, name in enumerate(names):
             states[name] = self.summed[name].state(held[2 * k], held[2 * k + 1], self._rows)
-        left = {name: one for name, one in self.summed.items() if states[name] is None}
-        return (states if self._joined else states[""]), (Join(**left) if left else None)
+        left = {name: one for name, one in self.summed.items() if states.get(name) is None}
+        return states, Join(**left) if left else None
+
+    def whole(self, states: Mapping[str, Any], /) -> Any:
+        """Return the state of the statistic, put together from those of its parts."""
+        numbers = count()
+
+        def put_together(statistic: Statistic[Any]) -> Any:
+            if isinstance(statistic, Join):
+                return {name: put_together(one) for name, one in statistic.statistics.items()}
+            return states[f"s{next(numbers)}"]
+
+        return put_together(self._statistic)
+
+
+def _parts(statistic: Statistic[Any]) -> Iterator[Statistic[Any]]:
+    """Yield a statistic, or those of which it is made, at any depth."""
+    if isinstance(statistic, Join):
+        for one in statistic.statistics.values():
+            yield from _parts(one)
+    else:
+        yield statistic
 
 
 def brought_back(sums: Sequence[Sums], to_host: Callable[[Array], Array], /) -> list[Sums]:

@@ -359,7 +359,7 @@ class TestRowMaps:
         row_map = MAPS[name]
         block = on_device(made().X)
         sent = []
-        monkeypatch.setattr("ooclearn.rowmaps.like", partial(_like, sent))
+        monkeypatch.setattr("ooclearn.affine.like", partial(_like, sent))
         statistic = Through(Moments(), row_map)
         statistic.sums(Rows(block), statistic.origin(Rows(block)))
         sent.clear()
