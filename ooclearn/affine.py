@@ -118,7 +118,7 @@ class Affine:
     def _wide_steps(self, k: int) -> list[tuple[Array, Any]]:
         """Return the steps for `k` rows seen as one; kept, since they are asked for with every tile."""
         if k not in self._kept:
-            self._kept[k] = [(np.tile(values, k), function) for values, function in self._steps()]
+            self._kept[k] = [(_tiled(values, k), function) for values, function in self._steps()]
         steps: list[tuple[Array, Any]] = self._kept[k]
         return steps
 
@@ -130,7 +130,7 @@ class Affine:
         for values, step in steps:
             narrow = step is np.subtract and xp.finfo(wide).bits < 64
             for j, part in enumerate(_held(values) if narrow else (values,)):
-                row = sent(self._kept, (step.__name__, j, k), np.tile(part, k) if k > 1 else part, block, wide)
+                row = sent(self._kept, (step.__name__, j, k), _tiled(part, k), block, wide)
                 x = getattr(xp, step.__name__)(x, row)
         return unwiden(x if steps else xp.asarray(x, copy=True), n)
 
@@ -257,6 +257,11 @@ class Affine:
             # An infinity that `after` would meet is one of the rows that come in here, which are looked at at the end.
             refuses_infinite=refused_by_either(self.refuses_infinite, after.refuses_infinite),
         )
+
+
+def _tiled(values: Array, k: int) -> Array:
+    """Return the numbers of columns for `k` rows seen as one; one number for all columns stays one."""
+    return np.tile(values, k) if k > 1 and values.size > 1 else values
 
 
 def sent(kept: dict[Any, Any], what: tuple[Any, ...], values: Array | None, block: Array, dtype: Array) -> Array:

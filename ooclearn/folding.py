@@ -11,6 +11,7 @@ from ooclearn.buffers import Buffers
 from ooclearn.config import n_workers
 from ooclearn.events import Work, record, working
 from ooclearn.exceptions import DataError
+from ooclearn.statistics.join import Join
 from ooclearn.statistics.protocol import MergeTree, Statistic, parts_of
 from ooclearn.summing import Summing
 from ooclearn.table import Rows, Table
@@ -29,6 +30,12 @@ def tile_rows(table: Table, /) -> int:
 
 def fold_block(table: Table, statistic: Statistic[Any], i: int, tile: int, /) -> Any:
     """Return the state of block `i`, folded tile by tile; errors say where in the table."""
+    apart = _targets_apart(table, statistic)
+    if apart is not None:
+        states: dict[str, Any] = {}
+        for part, join in apart:
+            states |= fold_block(part, join, i, tile_rows(part))
+        return {name: states[name] for name in statistic.statistics}  # type: ignore[attr-defined]  # a Join
     state = None
     first = 0
     asked = "i" in parts_of(statistic) and table.X.lengths is not None
@@ -41,6 +48,24 @@ def fold_block(table: Table, statistic: Statistic[Any], i: int, tile: int, /) ->
     except DataError as error:
         raise located(error, table, i, first) from error.__cause__
     return state
+
+
+def _targets_apart(table: Table, statistic: Statistic[Any]) -> list[tuple[Table, Join]] | None:
+    """Return what is asked of the targets alone and the rest, if they read nothing in common; else None.
+
+    Targets are short: a tile of them is a whole block, where a tile of the rows is a fraction of one.
+    """
+    if not isinstance(statistic, Join) or table.y is None:
+        return None
+    alone = {name: one for name, one in statistic.statistics.items() if "X" not in parts_of(one)}
+    rest = {name: one for name, one in statistic.statistics.items() if name not in alone}
+    if not alone or not rest:
+        return None
+    joins = Join(**rest), Join(**alone)
+    there = frozenset("Xyw" if table.w is not None else "Xy")
+    if joins[0].parts & joins[1].parts & there:
+        return None
+    return [(table.only(join.parts), join) for join in joins]
 
 
 def located(error: DataError, table: Table, i: int, first: int) -> DataError:

@@ -209,8 +209,9 @@ class Trainer:
             params["sample_weight"] = rows.w
         if self._new and not self._calls and self.labels.classes is not None:
             params["classes"] = self.labels.classes
-        # Cells were looked at by the workers, in cache, while the block before was trained on.
-        with sklearn.config_context(assume_finite=True):
+        # Cells were looked at by the workers, in cache, while the block before was trained on; parameters are looked at
+        # with the first block.
+        with sklearn.config_context(assume_finite=True, skip_parameter_validation=self._calls > 0):
             self.estimator.partial_fit(*args, **params)
         self._calls += 1
 

@@ -214,3 +214,11 @@ def test_two_products_stay_two_where_one_would_be_more_work():
     wide = compose(Affine(np.ones((100, 2))), Affine(np.ones((2, 100))))
     assert type(wide) is not Affine
     np.testing.assert_allclose(wide(np.ones((3, 100))), 200.0)
+
+
+@pytest.mark.parametrize("n", [1, 32, 33])
+def test_one_number_stands_for_all_columns(n):
+    X = np.arange(n * 3.0).reshape(n, 3)
+    for row_map in (Affine(np.array([2.0])), Affine(np.array([2.0]), offset=np.array([1.0]), divide=True)):
+        expected = X * 2.0 if row_map.offset is None else X / 2.0 + 1.0
+        np.testing.assert_array_equal(row_map(X), expected)

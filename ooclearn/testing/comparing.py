@@ -145,7 +145,22 @@ def sway(
                     with np.errstate(invalid="ignore"):
                         step = np.abs(value - base[path])
                     moved[path] = so_far + np.where(np.isnan(step), 0.0, step)
+        _add_squares(moved, float(rows.n if rows.w is None else np.sum(rows.w)))
     return moved
+
+
+def _add_squares(moved: dict[str, Array], weight: float) -> None:
+    """Let sums of products be off by the products of what their means are off by.
+
+    Where all rows are alike these sums are 0 however the cells move, and no mean is exact.
+    """
+    for path, off in moved.items():
+        owner, _, name = path.rpartition(".")
+        mean = moved.get(f"{owner}.mean")
+        if name in ("m2", "scatter") and mean is not None and np.isfinite(weight):
+            square = mean * mean if off.shape == mean.shape else mean[..., :, None] * mean[..., None, :]
+            if square.shape == off.shape:
+                moved[path] = off + weight * square
 
 
 def _moved(rows: Rows, signs: Callable[[Array], Array], step: float) -> Rows:
