@@ -225,7 +225,8 @@ class Affine:
             offset = full @ outer + _as(after.offset, 0.0)
             if center is not None and np.all(np.abs(center) * np.abs(d) <= _SAFE_OFFSET):
                 # One product instead of a subtraction and a product: memory is read once.
-                offset = offset - np.asarray(center, dtype=np.float64) @ scale
+                held = np.broadcast_to(np.asarray(center, dtype=np.float64), (scale.shape[0],))
+                offset = offset - held @ scale
                 center = None
         one = np.ndim(scale) == 0 and scale == 1.0
         return self._joined(after, None if one else np.atleast_1d(scale), center, offset)

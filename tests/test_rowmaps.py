@@ -222,3 +222,8 @@ def test_one_number_stands_for_all_columns(n):
     for row_map in (Affine(np.array([2.0])), Affine(np.array([2.0]), offset=np.array([1.0]), divide=True)):
         expected = X * 2.0 if row_map.offset is None else X / 2.0 + 1.0
         np.testing.assert_array_equal(row_map(X), expected)
+
+
+def test_one_column_taken_twice_before_a_matrix():
+    chain = [Columns((0,)), Affine(center=np.array([1.0])), Columns((0, 0)), Affine(np.array([[1.0], [2.0]]))]
+    np.testing.assert_array_equal(compose(*chain)(np.array([[3.0], [4.0]])), [[6.0], [9.0]])

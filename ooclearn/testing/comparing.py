@@ -11,7 +11,7 @@ import numpy as np
 from ooclearn.table import Rows
 from ooclearn.types import Array
 
-__all__ = ["CELL_ROUNDINGS", "assert_close", "assert_identical", "leaves", "sway"]
+__all__ = ["CELL_ROUNDINGS", "DEGREES", "assert_close", "assert_identical", "leaves", "sway"]
 
 CELL_ROUNDINGS = 32
 """By how many roundings each cell may seem to have moved.
@@ -23,6 +23,9 @@ variance. Summing n numbers in any order moves them by fewer than ``log2(n)`` ro
 room for the some hundred rows of a check. Raw sums (``E[x**2] - E[x]**2``) miss the bound a hundred times
 over at an offset of 1e4.
 """
+
+# Fields that are sums of products of so many deviations from the mean.
+DEGREES = {"m2": 2, "scatter": 2, "xy": 2, "third": 3, "fourth": 4}
 
 _PLAIN = (int, float, str, bool, np.number, np.bool_, type(None))
 
@@ -145,22 +148,29 @@ def sway(
                     with np.errstate(invalid="ignore"):
                         step = np.abs(value - base[path])
                     moved[path] = so_far + np.where(np.isnan(step), 0.0, step)
-        _add_squares(moved, float(rows.n if rows.w is None else np.sum(rows.w)))
+        _add_products(moved, base, float(rows.n if rows.w is None else np.sum(rows.w)))
     return moved
 
 
-def _add_squares(moved: dict[str, Array], weight: float) -> None:
+def _add_products(moved: dict[str, Array], base: Mapping[str, Array], weight: float) -> None:
     """Let sums of products be off by the products of what their means are off by.
 
     Where all rows are alike these sums are 0 however the cells move, and no mean is exact.
     """
     for path, off in moved.items():
         owner, _, name = path.rpartition(".")
-        mean = moved.get(f"{owner}.mean")
-        if name in ("m2", "scatter") and mean is not None and np.isfinite(weight):
-            square = mean * mean if off.shape == mean.shape else mean[..., :, None] * mean[..., None, :]
-            if square.shape == off.shape:
-                moved[path] = off + weight * square
+        mean = next((at for at in (f"{owner}.mean", f"{owner}.scatter.mean") if at in moved), None)
+        if mean is None or name not in DEGREES:
+            continue
+        by = moved[mean] + 4 * np.finfo(np.float64).eps * np.abs(base[mean])
+        with np.errstate(invalid="ignore"):
+            if off.shape == by.shape:
+                product = by ** DEGREES[name]
+            elif off.shape == (*by.shape, by.shape[-1]):
+                product = by[..., :, None] * by[..., None, :]
+            else:
+                product = np.broadcast_to(np.max(by, initial=0.0) ** DEGREES[name], off.shape)
+            moved[path] = off + np.nan_to_num(weight * product, posinf=0.0)
 
 
 def _moved(rows: Rows, signs: Callable[[Array], Array], step: float) -> Rows:
