@@ -22,8 +22,13 @@ T = TypeVar("T")
 
 @lru_cache(maxsize=1)
 def _controller() -> ThreadpoolController:
-    # Looking the libraries up takes milliseconds, so it is done once, when NumPy's and SciPy's are there.
-    return ThreadpoolController()
+    # Looking the libraries up takes milliseconds, so it is done once, when NumPy's and SciPy's are there. It goes through a
+    # callback from C, in which a signal's exception (Ctrl-C) would be lost; signals come in the main thread alone.
+    found: list[ThreadpoolController] = []
+    thread = threading.Thread(target=lambda: found.append(ThreadpoolController()), name="lookup", daemon=True)
+    thread.start()
+    join_all([thread])
+    return found[0]
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
