@@ -79,7 +79,11 @@ def as_array(x: Any, /) -> tuple[Any, Array | None]:
     tasks = {(name, i, *(0 for _ in row)): (values_of, key, dtype) for i, key in enumerate(keys)}
     from dask.highlevelgraph import HighLevelGraph
 
-    graph = HighLevelGraph.from_collections(name, tasks, dependencies=[frame])
+    # Under a name of its own: Dask's `from_collections` takes the id() of the frame, which is gone at the end of this
+    # function, and may be that of the frame of y.
+    source = new_name("frame")
+    layers = {source: dict(frame.__dask_graph__()), name: tasks}
+    graph = HighLevelGraph(layers, {source: set(), name: {source}})
     chunks = ((np.nan,) * len(keys), *((n,) for n in row))
     return da.Array(graph, name, chunks, dtype=dtype), names
 
