@@ -104,7 +104,9 @@ class Grouped:
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker of a cluster is told how rows are mixed; the table stays here.
-        return {name: value for name, value in vars(self).items() if name not in {"given", "table", "groups"}}
+        return {
+            name: value for name, value in vars(self).items() if name not in {"given", "table", "groups", "windows"}
+        }
 
     def _in_order(self, table: Table, block_rows: int, row_bytes: int) -> tuple[Table, list[list[tuple[int, ...]]]]:
         """Return the table, cut into blocks as they are to be fed where that costs nothing, and these blocks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 
 import numpy as np
@@ -314,3 +315,12 @@ def test_one_order_whether_rows_are_read_by_windows_or_as_one_block(shuffle):
         np.testing.assert_array_equal(by_bits.X, whole.X)
         np.testing.assert_array_equal(by_bits.y, whole.y)
         np.testing.assert_array_equal(by_bits.X[:, 0] + 1, by_bits.y)
+
+
+def test_what_a_worker_of_a_cluster_is_told_is_the_mixing_alone():
+    table = Table(ooclearn.scan(np.zeros((20_000, 2))))
+    grouped = Grouped(table, Order(block_rows=100, shuffle=True, seed=0))
+    told = pickle.loads(pickle.dumps(grouped))
+    for mine, its in zip(grouped.orders(7, 100), told.orders(7, 100), strict=True):
+        np.testing.assert_array_equal(mine, its)
+    assert not {"table", "given", "groups", "windows"} & set(vars(told)), "these stay where the table is"
