@@ -79,7 +79,7 @@ class MemorySampler:
     included).
 
     The thread ends with the ``with`` block, and by itself when the sampler is forgotten. A sample takes
-    about 20 microseconds. At most `max_samples` samples are kept: when there are more, neighbours become
+    about 20 microseconds. The system counts to within some hundred kilobytes. At most `max_samples` samples are kept: when there are more, neighbours become
     one, of which the greater memory is kept, so that no peak is lost.
 
     Parameters
@@ -101,7 +101,7 @@ class MemorySampler:
     >>> from ooclearn.diagnostics import MemorySampler
     >>> with MemorySampler() as memory:
     ...     ones = np.ones(6_000_000)
-    >>> memory.growth >= ones.nbytes
+    >>> memory.growth > 0.9 * ones.nbytes
     True
     """
 
@@ -279,7 +279,7 @@ def peak_memory(*, interval: float = 0.01) -> MemorySampler:
     >>> from ooclearn.diagnostics import peak_memory
     >>> with peak_memory() as memory:
     ...     block = np.ones(6_000_000)
-    >>> memory.growth >= block.nbytes
+    >>> memory.growth > 0.9 * block.nbytes
     True
     """
     return MemorySampler(interval=interval)
