@@ -147,10 +147,17 @@ class Affine:
         """Return the mapped rows and how many cells are refused; see :func:`launched`."""
         if self.refuses_infinite is False:
             return self(block), 0
+        columns = None if isinstance(self.refuses_infinite, bool) else self.refuses_infinite
+        return self.unlooked()(block), _infinite(block, columns, self._kept)
+
+    def unlooked(self) -> Affine:
+        """Return this map for whoever looks at what comes out: infinities that go in come out, as such or as NaN."""
+        if self.refuses_infinite is False:
+            return self
         if "unlooked" not in self._kept:
             self._kept["unlooked"] = replace(self, refuses_infinite=False)
-        columns = None if isinstance(self.refuses_infinite, bool) else self.refuses_infinite
-        return self._kept["unlooked"](block), _infinite(block, columns, self._kept)
+        unlooked: Affine = self._kept["unlooked"]
+        return unlooked
 
     def _sparse(self, block: Array) -> Array:
         """Map sparse rows: scaled by column they stay sparse, through a matrix the result is dense."""

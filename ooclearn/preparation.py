@@ -100,16 +100,19 @@ class Preparation:
             if row_map is None or in_place:
                 _take(X, tile, room)
             if row_map is not None:
-                map_into(row_map, room if in_place else _take(X, tile), room)
+                self._map(room if in_place else _take(X, tile), room)
         if self.finite and not surely_finite(out):
             # In the order in which they were read, so that the first bad cell is named.
             self._refuse(X, X if row_map is None else row_map(X))
 
     def _map(self, X: Array, out: Array) -> None:
-        if self.row_map is None:
+        row_map = self.row_map
+        if row_map is None:
             out[...] = X
         else:
-            map_into(self.row_map, X, out)
+            # What comes out is looked at once.
+            looked_at = self.finite and isinstance(row_map, Affine)
+            map_into(row_map.unlooked() if looked_at else row_map, X, out)
 
     def _refuse(self, X: Array, mapped: Array) -> None:
         """Raise for NaN and infinities; the first bad cell, if it can be, of the rows as they were read."""

@@ -10,5 +10,8 @@ TILE_BYTES = 4 * 2**20
 
 
 def run_of_rows(row_bytes: int, /) -> int:
-    """Return how many rows of that size fit a tile; a multiple of 64, so that narrow rows can be seen wide."""
-    return max(64, TILE_BYTES // max(1, row_bytes) // 64 * 64)
+    """Return how many rows of that size make a tile; a multiple of 64, so that narrow rows can be seen wide.
+
+    Rounded up: a block of four times the bytes of a tile is then four tiles, not four and a short one.
+    """
+    return max(64, -(-(TILE_BYTES // max(1, row_bytes)) // 64) * 64)
