@@ -15,7 +15,8 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from ooclearn.backend import backend_of
+from ooclearn.backend import backend_of, get_backend
+from ooclearn.config import get_config
 from ooclearn.exceptions import BusyError, DataError
 from ooclearn.passes import Fit, Request, Stage, run
 from ooclearn.plan import Plan, planned
@@ -33,7 +34,9 @@ __all__ = [
     "commit",
     "commit_all",
     "gives_frames",
+    "mapped",
     "replace_contents",
+    "require_alike",
     "unfitted_copy",
 ]
 
@@ -231,10 +234,31 @@ def gives_frames(estimator: Any, X: Any, /) -> bool:
 
 
 def mapped(row_map: RowMap | None, X: Any, /) -> Any:
-    """Apply a row map to a container, through the backend that owns it."""
+    """Apply a row map to a container, through the backend that owns it, or the device that works on what the host has."""
     if row_map is None:
         return X
-    return backend_of(X).map(row_map, X)
+    owner = backend_of(X)
+    chosen = get_config()["backend"]
+    if chosen is not None and owner.name == "numpy":
+        # Of a device; other backends are asked for lazy containers of their own.
+        on_device = getattr(get_backend(chosen), "map_for_host", None)
+        if on_device is not None:
+            return on_device(row_map, X)
+    return owner.map(row_map, X)
+
+
+def require_alike(estimator: Any, other: Any, /) -> None:
+    """Raise unless two estimators are fitted, of one class, and to as many columns, so that they can be merged."""
+    name = type(estimator).__name__
+    if type(other) is not type(estimator):
+        raise TypeError(f"a {name} merges with its like, got a {type(other).__name__}")
+    check_is_fitted(estimator)
+    check_is_fitted(other)
+    if estimator.n_features_in_ != other.n_features_in_:
+        raise DataError(
+            f"X has {other.n_features_in_} features in the other, but {name} is expecting {estimator.n_features_in_} "
+            "features as input"
+        )
 
 
 class Mergeable(Estimator):
@@ -299,15 +323,7 @@ class Mergeable(Estimator):
         -------
         self
         """
-        if type(other) is not type(self):
-            raise TypeError(f"a {type(self).__name__} merges with its like, got a {type(other).__name__}")
-        check_is_fitted(self)
-        check_is_fitted(other)
-        if self.n_features_in_ != other.n_features_in_:
-            raise DataError(
-                f"X has {other.n_features_in_} features in the other, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input"
-            )
+        require_alike(self, other)
         with busy(self):
             working = copy.copy(self)
             statistic = working._statistic(None)  # type: ignore[arg-type]  # merging needs no schema

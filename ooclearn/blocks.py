@@ -15,6 +15,7 @@ from ooclearn._namespace import namespace, run_of
 from ooclearn.backend import Backend, get_backend
 from ooclearn.buffers import local_buffers
 from ooclearn.config import get_config
+from ooclearn.events import Work
 from ooclearn.exceptions import BlockMemoryError, DataError, ReadError
 from ooclearn.rowmaps import RowMap, compose, kind_of
 from ooclearn.types import Array
@@ -169,6 +170,17 @@ class Blocks:
         """Return the rows where they are read, if that is the host and they are copied to a device from there."""
         return self
 
+    def returned(self, mapped: Blocks | None = None, /) -> Blocks:
+        """Return what these rows, or `mapped` that is made of them, become when brought to the host, the shortest way."""
+        return self if mapped is None else mapped
+
+    def bring(self, put: Callable[[Sequence[int], int, Array], None], /, *, work: Work) -> bool:  # noqa: ARG002  (a subclass uses it)
+        """Give all rows to ``put(blocks, first_row, rows)``, from several threads and in any order.
+
+        False, and nothing done, if these blocks know no better way than one block after the other.
+        """
+        return False
+
     def on(self, backend: str, /) -> Any:
         """Return these rows as a lazy container of another backend, such as ``"dask"``.
 
@@ -217,12 +229,23 @@ class Blocks:
                 f"{self.name} as one array takes {self.n_rows * row_bytes:,} bytes, memory_limit is {limit:,}; "
                 "work by blocks, write it with to_npy, or raise the limit"
             )
-        to_host = _dense_on_host(self.backend)
+        return self.whole()
+
+    def whole(self) -> np.ndarray[Any, Any]:
+        """Read all blocks into one NumPy array, whatever it takes."""
+        blocks = self.returned()
+        to_host = _dense_on_host(blocks.backend)
         if self.lengths is None or self.dtype.hasobject:
-            return cast("np.ndarray[Any, Any]", concatenated([to_host(self.read(i)) for i in range(self.n_blocks)]))
+            return cast("np.ndarray[Any, Any]", concatenated([to_host(blocks.read(i)) for i in range(self.n_blocks)]))
         out = np.empty(self.shape, dtype=self.dtype)
+
+        def put(_: Sequence[int], start: int, rows: Array) -> None:
+            out[start : start + len(rows)] = rows
+
+        if blocks.bring(put, work=Work("map", f"read {self.name}", self.n_rows, self.nbytes, self.n_blocks)):
+            return out
         for i, start in enumerate(self.starts()[:-1]):
-            out[start : start + self.lengths[i]] = to_host(self.read(i))
+            out[start : start + self.lengths[i]] = to_host(blocks.read(i))
         return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -412,6 +435,14 @@ class MappedBlocks(Blocks):
         for tile in self.blocks.tiles(i, rows):
             yield self._mapped(tile, i, first)
             first += tile.shape[0]
+
+    def returned(self, mapped: Blocks | None = None, /) -> Blocks:
+        """Return what these rows, or `mapped` that is made of them, become when brought to the host, the shortest way."""
+        return self.blocks.returned(self if mapped is None else mapped)
+
+    def held(self, row_bytes: int) -> AbstractContextManager[None]:
+        """Keep what later passes can use again, for the length of a ``with`` block; rows of the table have so many bytes."""
+        return self.blocks.held(row_bytes - self.row_bytes + self.blocks.row_bytes)
 
     def name_at(self, row: int, /) -> str:
         """Return the name of the file that `row` lies in, for messages."""

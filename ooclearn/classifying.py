@@ -8,10 +8,9 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from ooclearn._namespace import int_dtype, namespace
-from ooclearn.base import busy, commit, unfitted_copy
+from ooclearn.base import busy, commit, require_alike, unfitted_copy
 from ooclearn.exceptions import DataError
 from ooclearn.labels import classes_from
 from ooclearn.methods import labels_at
@@ -126,15 +125,7 @@ class ByClassClassifier(Classifier):
         -------
         self
         """
-        if type(other) is not type(self):
-            raise TypeError(f"a {type(self).__name__} merges with its like, got a {type(other).__name__}")
-        check_is_fitted(self)
-        check_is_fitted(other)
-        if self.n_features_in_ != other.n_features_in_:
-            raise DataError(
-                f"X has {other.n_features_in_} features in the other, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input"
-            )
+        require_alike(self, other)
         with busy(self):
             working = copy.copy(self)
             mine, theirs = self._given_, other._given_

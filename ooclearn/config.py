@@ -23,18 +23,21 @@ class Config:
         Threads that read, transform and fold blocks. ``None``: the cores this process may use
         (affinity and container limits counted).
     memory_limit : int or None
-        Bytes that blocks may take at a time. Block sizes are chosen to keep to it, and what cannot be done
-        within it is refused before any data is read. ``None``: no limit beyond `block_bytes`.
+        Bytes that blocks may take at a time. Blocks for training are made small enough to keep to it; a ``block_rows``,
+        or chunks of a Dask array, that do not are refused before any data is read. Statistics over files and arrays
+        take their few tiles of 4 MiB a worker even under a smaller limit. ``None``: no limit beyond `block_bytes`.
     block_bytes : int
         Size at which arrays and files are cut into blocks.
     resident_bytes : int or None
         Bytes of a device's memory that the first blocks of a table may take from one pass of a fit to the next, so that
         later passes copy only the rest. ``None``: six tenths of what is free when the fit begins. 0: none stay.
     backend : str or None
-        Name of the backend that works on host blocks, such as ``"dask"`` or ``"cupy"``. ``None``: the
-        backend of the container that was given.
+        Name of the backend that works on host blocks, such as ``"dask"`` or ``"cupy"``. That of a device is also asked
+        for what ``transform`` and ``predict`` give; it is answered in the container that was given. ``None``: the backend
+        of that container.
     progress : bool
-        Show a progress bar for every pass (needs the extra ``progress``).
+        Show a progress bar for every pass, in a terminal or a notebook (needs the extra ``progress``; a notebook,
+        ipywidgets too). Elsewhere it is silent; :func:`ooclearn.diagnostics.progress` writes lines to a log.
     """
 
     workers: int | None = None
@@ -52,8 +55,11 @@ class Config:
             if value is None and optional:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                unit = "" if name == "workers" else " of bytes"
+                example = ", such as 2 * 2**30 (2 GiB)," if name == "memory_limit" else ""
                 raise ValueError(
-                    f"{name} must be a whole number{' above 0' if least else ', 0 or more,'}{' or None' if optional else ''}, got {value!r}"
+                    f"{name} must be a whole number{unit}{' above 0' if least else ', 0 or more,'}{example}"
+                    f"{' or None' if optional else ''}, got {value!r}"
                 )
         if self.backend is not None and not isinstance(self.backend, str):
             raise ValueError(f"backend must be the name of a backend or None, got {self.backend!r}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any
@@ -17,7 +18,7 @@ from ooclearn.table import Rows, Table
 from ooclearn.tiles import run_of_rows
 from ooclearn.types import Array
 
-__all__ = ["Feed", "Grouped", "Order", "blocks_at_a_time", "read_ahead"]
+__all__ = ["Feed", "Grouped", "Joint", "Order", "blocks_at_a_time", "consuming", "read_ahead"]
 
 # Rows are mixed within windows, each put together from this many runs of rows from all over the table.
 _STRIPS = 8
@@ -43,6 +44,26 @@ class Order:
 
 
 @dataclass(frozen=True, eq=False)
+class Joint:
+    """How several consumers are fed as one.
+
+    Attributes
+    ----------
+    key : hashable
+        Consumers whose keys are equal can be, where they are given the same rows; their feeds check alike.
+    member : object
+        The consumer, for `of`; a plan needs none.
+    of : callable
+        Takes the members. Returns a context manager: inside, what consumes the blocks for all of them; at its end, each
+        is as if it had been fed alone.
+    """
+
+    key: Hashable
+    member: Any
+    of: Callable[[Sequence[Any]], AbstractContextManager[Callable[[Rows], None]]]
+
+
+@dataclass(frozen=True, eq=False)
 class Feed:
     """A request for the table, block by block, in order.
 
@@ -57,34 +78,54 @@ class Feed:
     check : callable or None
         Looks at the :class:`Rows` of a block in a worker, before they are mixed and mapped, and raises if the targets
         or weights will not do.
-    finite : bool or "host"
-        Refuse NaN and infinities in X, naming the place. "host" leaves rows on a device to the consumer, which is to
-        notice without waiting for it.
+    finite : bool
+        Refuse NaN and infinities in X, naming the place.
+    notices : bool
+        The consumer notices them on a device by itself, without waiting for it: rows that lie there are left to it.
     title : str
         For plans.
     host : bool
         The consumer takes host arrays only: what lies on a device is copied by the workers, ahead of it.
+    reads_only : bool
+        The consumer writes to no row, so that several can be given the same ones.
+    joint : Joint or None
+        How it is fed as one with others.
     """
 
     consume: Callable[[Rows], None]
     order: Order = field(default_factory=Order)
     mark: Callable[[], Any] = lambda: None
     check: Callable[[Rows], None] | None = None
-    finite: bool | str = False
+    finite: bool = False
+    notices: bool = False
     title: str = "feed"
     host: bool = False
+    reads_only: bool = False
+    joint: Joint | None = None
     parts: frozenset[str] = frozenset("Xyw")
 
 
-class Grouped:
-    """A table and the groups of its blocks that make up the blocks of a feed."""
+@contextmanager
+def consuming(feeds: Sequence[Feed], /) -> Iterator[Callable[[Rows], None]]:
+    """Give what consumes the blocks for feeds that are fed as one."""
+    first = feeds[0]
+    if len(feeds) == 1 or first.joint is None:
+        yield first.consume
+        return
+    with first.joint.of([one.joint.member for one in feeds if one.joint is not None]) as consume:
+        yield consume
 
-    def __init__(self, table: Table, order: Order) -> None:
+
+class Grouped:
+    """A table and the groups of its blocks that make up the blocks of a feed, which are `prepared` in so many ways."""
+
+    def __init__(self, table: Table, order: Order, prepared: int = 1) -> None:
         self.order = order
+        self.prepared = prepared
         self.given = table
         X = table.X
         row_bytes = sum(part.row_bytes for part in table.parts)
-        block_rows = order.block_rows or rows_that_fit(row_bytes)
+        block_rows = order.block_rows or rows_that_fit(row_bytes, prepared)
         if not order.shuffle:
             table, windows = self._in_order(table, block_rows, row_bytes)
         elif X.cuttable:
@@ -219,18 +260,21 @@ def read_ahead() -> int:
     return n_workers() + 2
 
 
-def blocks_at_a_time() -> int:
-    """Return how many blocks of a feed may lie in memory: those ahead and the one being fed, as read and as prepared."""
-    return 2 * (read_ahead() + 1)
+def blocks_at_a_time(prepared: int = 1, /) -> int:
+    """Return how many blocks of a feed may lie in memory: those ahead and the one being fed, as read and as prepared.
+
+    They are as often prepared as feeds are given different rows.
+    """
+    return (1 + prepared) * (read_ahead() + 1)
 
 
-def rows_that_fit(row_bytes: int, /) -> int:
+def rows_that_fit(row_bytes: int, prepared: int = 1, /) -> int:
     """Return how many rows a block has that nobody has asked for: of ``block_bytes``, or less under a memory limit."""
     settings = get_config()
     size: int = settings["block_bytes"]
     limit: int | None = settings["memory_limit"]
     if limit is not None:
-        size = min(size, limit // blocks_at_a_time())
+        size = min(size, limit // blocks_at_a_time(prepared))
     return max(1, size // max(1, row_bytes))
 
 

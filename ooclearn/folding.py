@@ -2,30 +2,87 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from ooclearn.buffers import Buffers
-from ooclearn.config import n_workers
+from ooclearn.config import get_config, n_workers
 from ooclearn.events import Work, record, working
-from ooclearn.exceptions import DataError
+from ooclearn.exceptions import BlockMemoryError, DataError
 from ooclearn.statistics.join import Join
 from ooclearn.statistics.protocol import MergeTree, Statistic, parts_of
 from ooclearn.summing import Summing
 from ooclearn.table import Rows, Table
-from ooclearn.tiles import run_of_rows
+from ooclearn.tiles import TILE_BYTES, run_of_rows
+from ooclearn.types import Array
 from ooclearn.workers import one_blas_thread, ordered
 
-__all__ = ["DeviceReading", "ThreadedReading", "fold_block", "located", "tile_rows"]
+__all__ = ["DeviceReading", "Room", "ThreadedReading", "fold_block", "located", "room_to_fold", "tile_rows"]
 
 T = TypeVar("T")
 
 
+# Of a tile and its temporary copies, so many take memory at a time, at most.
+_TILES = 6
+
+
+@dataclass(frozen=True)
+class Room:
+    """How a table is folded within ``memory_limit``.
+
+    Attributes
+    ----------
+    workers : int
+        Threads that may fold at a time.
+    tile : int
+        Rows that each works on at a time.
+    memory : int
+        Bytes that all of them take, an upper bound: tiles with their temporary copies, and blocks that cannot be read
+        in parts.
+    """
+
+    workers: int
+    tile: int
+    memory: int
+
+
+def room_to_fold(table: Table, /) -> Room:
+    """Return how to fold `table`; fewer workers and smaller tiles where ``memory_limit`` asks for it.
+
+    Raises
+    ------
+    BlockMemoryError
+        Not even one worker fits.
+    """
+    row_bytes = _tile_row_bytes(table)
+    lengths = () if table.X.cuttable else table.X.lengths or ()
+    whole = max(lengths, default=0) * sum(part.row_bytes for part in table.parts)
+    workers, tile_bytes = n_workers(), TILE_BYTES
+    limit: int | None = get_config()["memory_limit"]
+    if limit is not None:
+        workers = min(workers, limit // (whole + _TILES * row_bytes))
+        if not workers:
+            raise BlockMemoryError(
+                f"to read {table.X.name}, one worker takes {whole + _TILES * row_bytes:,} bytes at least, "
+                + (f"a block of {max(lengths):,} rows and " if whole else "")
+                + f"{_TILES} copies of a row, memory_limit is {limit:,}; "
+                + ("cut the rows into smaller blocks, or set a greater limit" if whole else "set a greater limit")
+            )
+        tile_bytes = min(TILE_BYTES, (limit // workers - whole) // _TILES)
+    return Room(workers, run_of_rows(row_bytes, tile_bytes), workers * (whole + _TILES * tile_bytes))
+
+
 def tile_rows(table: Table, /) -> int:
-    """Return how many rows of `table` fit a tile, measured before row maps narrow them."""
-    return run_of_rows(max(int(getattr(part, "blocks", part).row_bytes) for part in table.parts))
+    """Return how many rows of `table` fit a tile."""
+    return run_of_rows(_tile_row_bytes(table))
+
+
+def _tile_row_bytes(table: Table) -> int:
+    """Return the bytes of a row of the widest part, measured before row maps narrow it."""
+    return max(1, *(int(getattr(part, "blocks", part).row_bytes) for part in table.parts))
 
 
 def fold_block(table: Table, statistic: Statistic[Any], i: int, tile: int, /) -> Any:
@@ -34,7 +91,8 @@ def fold_block(table: Table, statistic: Statistic[Any], i: int, tile: int, /) ->
     if apart is not None:
         states: dict[str, Any] = {}
         for part, join in apart:
-            states |= fold_block(part, join, i, tile_rows(part))
+            # As many bytes of each: rows of the targets are shorter than those of X.
+            states |= fold_block(part, join, i, max(1, tile * _tile_row_bytes(table) // _tile_row_bytes(part)))
         return {name: states[name] for name in statistic.statistics}  # type: ignore[attr-defined]  # a Join
     state = None
     first = 0
@@ -48,6 +106,42 @@ def fold_block(table: Table, statistic: Statistic[Any], i: int, tile: int, /) ->
     except DataError as error:
         raise located(error, table, i, first) from error.__cause__
     return state
+
+
+def _brought(table: Table, statistic: Statistic[Any], work: Work) -> Any:
+    """Return the state over rows that come back from a device by a ring; None where they come block by block."""
+    y, w, starts, tile = table.y, table.w, table.X.starts(), run_of_rows(table.X.row_bytes)
+    if any(part.backend_name != "numpy" for part in table.parts):
+        return None
+    numbered = "i" in parts_of(statistic)
+    states: dict[int, Any] = {}
+
+    def put(blocks: Sequence[int], start: int, X: Array) -> None:
+        whole = Rows(X, None if y is None else y.gather(blocks), None if w is None else w.gather(blocks))
+        state = None
+        first = 0
+        try:
+            for first in range(0, whole.n, tile):
+                rows = _part(whole, first, first + tile)
+                seen = statistic.of(replace(rows, start=start + first) if numbered else rows)
+                state = seen if state is None else statistic.merge(state, seen)
+        except DataError as error:
+            at = start + first + (0 if error.rows is None else error.rows[0])
+            i = bisect_right(starts, at, hi=len(starts) - 1) - 1
+            raise located(error, table, i, start + first - starts[i]) from error.__cause__
+        states[start] = state
+
+    with one_blas_thread():
+        if not table.X.bring(put, work=work):
+            return None
+    tree: MergeTree[Any] = MergeTree(statistic)
+    for start in sorted(states):
+        tree.add(states[start])
+    return tree.result()
+
+
+def _part(rows: Rows, start: int, stop: int) -> Rows:
+    return Rows(*(None if part is None else part[start:stop] for part in (rows.X, rows.y, rows.w)))
 
 
 def _targets_apart(table: Table, statistic: Statistic[Any]) -> list[tuple[Table, Join]] | None:
@@ -148,8 +242,11 @@ class ThreadedReading:
 
     def fold(self, table: Table, statistic: Statistic[Any], /, *, work: Work) -> Any:
         """Read the table once; return the state of `statistic`, merged in block order in a fixed tree."""
-        workers = self.workers()
-        tile = tile_rows(table)
+        brought = _brought(table, statistic, work)
+        if brought is not None:
+            return brought
+        room = room_to_fold(table)
+        workers, tile = min(self.workers(), room.workers), room.tile
         tree: MergeTree[Any] = MergeTree(statistic)
 
         def task(i: int) -> Any:

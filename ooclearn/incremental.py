@@ -18,7 +18,7 @@ from ooclearn.base import busy, commit, unfitted_copy
 from ooclearn.blockwise import Blockwise, tags_of
 from ooclearn.feeds import Feed, Order
 from ooclearn.labels import Labels, balanced_weights, classes_from
-from ooclearn.partial import Check, Trainer, check_supported, models_in, takes, takes_device_arrays
+from ooclearn.partial import Check, Trainer, check_supported, leaves_rows, models_in, takes, takes_device_arrays
 from ooclearn.passes import Fit, Request, Stage, run
 from ooclearn.plan import Plan, planned
 from ooclearn.rowmaps import RowMap
@@ -293,6 +293,7 @@ class Incremental(Blockwise):
             + (f", epoch {epoch + 1} of {self.epochs}" if self._whole and self.epochs > 1 else "")
             + (", shuffled" if shuffle else ""),
             host=not takes_device_arrays(self.estimator),
+            reads_only=leaves_rows(self.estimator),
         )
 
     def _shuffles(self) -> bool:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ooclearn.backend import owner_of
 from ooclearn.exceptions import DataError
+from ooclearn.frames import Frame, Unplannable
 from ooclearn.types import Array
 from ooclearn.validation import blocks_of, is_plain
 
 __all__ = ["Layout", "Unplannable", "positions_of"]
-
-
-class Unplannable(Exception):  # noqa: N818  (no error: it makes a fit go on step by step)
-    """Why a fit cannot be planned as a whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,32 +32,65 @@ class Layout:
     X : container or None
         What the user passed; None behind a step.
     numbers : bool
-        Whether all columns are numbers in one array; data frames in memory, text and sparse rows are for scikit-learn.
+        Whether all columns are numbers in one array; text and sparse rows are for scikit-learn.
+    frame : Frame or None
+        A data frame of which some columns stand in the table: one in memory, or a lazy one with columns that are no
+        numbers; None behind a step or a selection.
+    dtype : dtype or None
+        Of the rows, where it may be another than that of the table.
     """
 
     n_columns: int | None = None
     names: Array | None = None
     X: Any = None
     numbers: bool = True
+    frame: Frame | None = None
+    dtype: np.dtype[Any] | None = None
+    # Gives the columns as they are in a data frame in memory, of which these are a selection.
+    look: Callable[[], Any] | None = None
 
     @classmethod
     def of(cls, X: Any, /) -> Layout:
         """Return the layout of a container, reading nothing."""
         if owner_of(X) is None and hasattr(X, "columns"):
-            return cls(len(X.columns), np.asarray(X.columns, dtype=object), X, numbers=False)
+            frame = Frame.of(X)
+            if frame is None:
+                return cls(len(X.columns), np.asarray(X.columns, dtype=object), X, numbers=False)
+            named = isinstance(frame.names[0], str)
+            return cls(len(frame.names), frame.names if named else None, X, bool(frame.numeric.all()), frame)
         if is_plain(X):
             values = X if hasattr(X, "shape") else np.asarray(X)
             numbers = isinstance(values, np.ndarray) and values.dtype.kind in "fiub"
             return cls(values.shape[1] if len(values.shape) == 2 else None, None, X, numbers)
+        frame = Frame.of_lazy(X)
+        if frame is not None:
+            return cls(len(frame.names), frame.names, X, numbers=False, frame=frame)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is said again when the rows are taken to be fitted
             blocks = blocks_of(X, "X")
         return cls(blocks.n_columns, blocks.names, X)
 
+    @property
+    def width(self) -> int | None:
+        """How many columns the rows of the table have here; other than `n_columns` for a data frame in memory."""
+        return self.n_columns if self.frame is None else self.frame.width
+
+    def behind(self, n_columns: int | None, /) -> Layout:
+        """Return the layout of what comes out of a step."""
+        return Layout(n_columns, dtype=self.dtype)
+
     def taken(self, positions: Sequence[int], /) -> Layout:
-        """Return the layout of some of the columns."""
-        names = None if self.names is None else np.asarray(self.names)[list(positions)]
-        return Layout(len(positions), names)
+        """Return the layout of some of the columns of the table."""
+        at = list(positions)
+        if self.frame is None:
+            return Layout(len(at), None if self.names is None else np.asarray(self.names)[at], dtype=self.dtype)
+        kept = self.frame.kept
+        if any(one >= len(kept) for one in at):
+            return Layout(len(at))
+        at = [kept[one] for one in at]
+        single = np.dtype(np.float32) if at and self.frame.single[at].all() else None
+        names = None if self.names is None else self.names[at]
+        return Layout(len(at), names, dtype=single, look=partial(self.frame.columns, at))
 
 
 def positions_of(columns: Any, layout: Layout, /) -> tuple[Any, list[int]]:
@@ -94,6 +125,8 @@ def positions_of(columns: Any, layout: Layout, /) -> tuple[Any, list[int]]:
 
 def _asked(columns: Any, layout: Layout) -> Any:
     """Return what a callable says of the rows; it looks at names and dtypes, so one made-up row is enough."""
+    if layout.X is None and layout.look is not None:
+        return columns(layout.look())
     if layout.X is None:
         raise Unplannable("columns are chosen by a function, which can look only at rows that are not mapped before")
     X = layout.X

@@ -18,6 +18,7 @@ from ooclearn.exceptions import NonFiniteError
 from ooclearn.rowmaps import Affine, RowMap, Rowwise, compose
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.types import Array
+from ooclearn.unlooked import only_counted
 
 __all__ = ["METHODS", "framed", "labels_at", "method_map", "named"]
 
@@ -168,6 +169,8 @@ def _affine(coef: Array, intercept: Any, *, squeeze: bool) -> Affine:
 def _finite(scores: Array) -> Array:
     """Return `scores`; raise where a missing value or an infinity in X has made one of them NaN or infinite."""
     xp = namespace(scores)
+    if only_counted(scores):
+        return scores
     with np.errstate(invalid="ignore", over="ignore"):
         if bool(xp.isfinite(xp.sum(scores))):
             return scores

@@ -19,14 +19,27 @@ from ooclearn._compat import wrap_in_frame
 from ooclearn.backend import backend_of
 from ooclearn.base import busy, commit_all, gives_frames, mapped
 from ooclearn.beside import beside
+from ooclearn.blocks import Blocks
 from ooclearn.blockwise import rows_for
 from ooclearn.exceptions import DataError, PerformanceWarning, warn
+from ooclearn.frames import Frame
 from ooclearn.layout import Layout, Unplannable
 from ooclearn.methods import method_map
 from ooclearn.plan import Plan
 from ooclearn.planned_fit import AnyRows, PlannedFit
 from ooclearn.rowmaps import Columns, RowMap, compose
-from ooclearn.steps import Branch, is_absent, is_composed, is_one_map, is_plannable, taken_over, weighting
+from ooclearn.staged import in_memory, stand_in
+from ooclearn.steps import (
+    Branch,
+    is_absent,
+    is_composed,
+    is_one_map,
+    is_plannable,
+    taken_over,
+    takes_frames,
+    unforeseen,
+    weighting,
+)
 from ooclearn.types import Array
 from ooclearn.validation import blocks_of, host_array, host_dtype, is_lazy, is_plain, split_target
 
@@ -81,15 +94,33 @@ class Parallel:
 
     def _unplanned(self, X: Any = None) -> str:
         """Return why the fit, to rows `X`, cannot be planned as a whole; nothing if it can."""
+        if Frame.of(X) is not None:
+            return self._unplanned_frame(X)
         foreign = [
             f"{name!r} ({type(step).__name__})" for name, step in self._transformers_to_plan() if not is_plannable(step)
         ]
         if foreign:
-            return f"{', '.join(foreign)} does not say beforehand what it reads"
+            return unforeseen(foreign)
         if X is not None and is_plain(X) and not Layout.of(X).numbers:
             return "X is not an array of numbers"
         framed = X is not None and is_plain(X) and gives_frames(self, X)
         return "its result is a data frame" if framed else ""
+
+    def _unplanned_frame(self, X: Any) -> str:
+        """Return why the fit to a data frame in memory cannot be planned as a whole."""
+        frame = Frame.of(X)
+        assert frame is not None
+        if getattr(self, "verbose", False):
+            return "verbose is set, and scikit-learn prints as it fits data frames"
+        bad = np.flatnonzero(~frame.numeric).tolist()
+        if bad:
+            return f"columns {frame.kinds(bad)} are not numbers"
+        steps = self._transformers_to_plan()
+        foreign = [f"{name!r} ({type(step).__name__})" for name, step in steps if not is_plannable(step)]
+        if foreign:
+            return unforeseen(foreign)
+        framed = [f"{name!r} ({type(step).__name__})" for name, step in steps if not takes_frames(step, X)]
+        return f"{', '.join(framed)} gets a data frame" if framed else ""
 
     def _is_one_map(self, *, frames: bool = False) -> bool:
         """Whether all transformers are of this library; data frames go to each of them as they are."""
@@ -113,14 +144,22 @@ class Parallel:
         """
         X, y = split_target(X, y)
         plan = self._planned(X, params)
-        if isinstance(plan, PlannedFit):
-            with plan.busy(self):
-                plan.run(X, y)
-        elif is_plain(X):
+        if isinstance(plan, PlannedFit) and self._ran(plan, X, y):
+            return self
+        if is_plain(X):
             self._fit_in_memory("fit", X, y, params)
         else:
             self._fit_staged(X, y, params)
         return self
+
+    def _ran(self, plan: PlannedFit, X: Any, y: Any) -> bool:
+        """Fit as planned; say whether that could be."""
+        try:
+            with plan.busy(self):
+                plan.run(X, y)
+        except Unplannable:
+            return False
+        return True
 
     def explain(self, X: Any, y: Any = None, **params: Any) -> Plan:
         """Return, without reading any data, the passes that :meth:`fit` will make.
@@ -135,12 +174,27 @@ class Parallel:
         Plan
             It prints itself, and shows as HTML in a notebook.
         """
+        X, y = split_target(X, y)
         plan = self._planned(X, params)
-        if not isinstance(plan, PlannedFit):
-            raise ValueError(  # noqa: TRY004  (the type tells what to do)
-                f"the transformers are fitted one by one, since {plan}; there is no plan to show"
-            )
-        return plan.explain(X, y)
+        return plan.explain(X, y) if isinstance(plan, PlannedFit) else self._explain_one_by_one(X, y, params, plan)
+
+    def _explain_one_by_one(self, X: Any, y: Any, params: dict[str, Any], why: str) -> Plan:
+        """Return the passes of a fit in which some transformers, or all, are fitted by themselves."""
+        table = stand_in(X, y)
+        note = f"fitted one by one, since {why}"
+        if is_plain(X):
+            steps = self._transformers_to_plan()
+            passes = [in_memory(name, step, table) for name, step in steps if not is_absent(step)]
+            return Plan(table.X.name, tuple(passes), note=note)
+        working, branches = self._branches(Layout.of(table.X), params)
+        foreign = [branch for branch in branches if not is_plannable(branch.estimator)]
+        given = [
+            replace(branch, estimator=FrozenEstimator(branch.estimator), params={}) if branch in foreign else branch
+            for branch in branches
+        ]
+        plan = PlannedFit.of(_Given(working, given, branches), {}, X).explain(X, y)
+        passes = [in_memory(branch.name, branch.estimator, table) for branch in foreign]
+        return replace(plan, passes=(*passes, *plan.passes), note=note)
 
     def _fit_staged(self, X: Any, y: Any, params: dict[str, Any]) -> None:
         """Fit the transformers that do not say what they read one by one, then the others over shared readings."""
@@ -168,11 +222,17 @@ class Parallel:
 
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Fit, then transform `X`; lazily for lazy containers. Parameters as for :meth:`fit`."""
-        if is_plain(X) and isinstance(self._planned(X, params), str):
-            X, y = split_target(X, y)
+        if not is_plain(X):
+            return self.fit(X, y, **params).transform(split_target(X, y)[0])
+        X, y = split_target(X, y)
+        plan = self._planned(X, params)
+        if not isinstance(plan, PlannedFit) or not self._ran(plan, X, y):
             return self._fit_in_memory("fit_transform", X, y, params)
-        self.fit(X, y, **params)
-        return self.transform(split_target(X, y)[0])
+        return self._stacked(X, plan.results) if plan.results else self.transform(X)
+
+    def _stacked(self, X: Any, results: dict[str, tuple[Any, Any]]) -> Any:
+        """Transform the data frame that was fitted; what comes of transformers fitted by themselves is there."""
+        raise AssertionError(f"{type(self).__name__} fits none by itself: {list(results)}, {X.shape}")
 
     def transform(self, X: Any, **params: Any) -> Any:
         """Transform the rows by all transformers, in one map over the blocks.
@@ -190,12 +250,14 @@ class Parallel:
             The results side by side; at once for arrays in memory, lazily for Blocks, memory maps and Dask arrays.
         """
         framed = gives_frames(self, X)
-        in_memory = is_plain(X) and (framed or not Layout.of(X).numbers or not self._is_one_map())
+        in_memory = is_plain(X) and (
+            framed or not self._is_one_map(frames=hasattr(X, "columns")) or not Layout.of(X).numbers
+        )
         if params or in_memory:
             return self._sklearn.transform(self, X, **params)
         check_is_fitted(self)
         X, order = self._rows(X)
-        n_columns = X.shape[1] if len(X.shape) > 1 else None
+        n_columns = len(order.positions) if order is not None else X.shape[1] if len(X.shape) > 1 else None
         row_map = self._method_map("transform", n_columns=n_columns, dtype=host_dtype(X))
         out = mapped(row_map if order is None else compose(order, row_map), X)
         # Data frames are made of host arrays.
@@ -204,11 +266,16 @@ class Parallel:
     def _rows(self, X: Any) -> tuple[Any, Columns | None]:
         """Return `X` as a container, and which of its columns are those that were fitted where they differ."""
         fitted = getattr(self, "feature_names_in_", None)
+        frame = Frame.of_lazy(X)
+        if frame is not None:
+            X = frame.columns(frame.kept)  # the others are dropped, or missing
         names = None if is_plain(X) else Layout.of(X).names
         if fitted is None or names is None or list(names) == list(fitted):
             known = self if hasattr(self, "n_features_in_") else AnyRows()
             return rows_for(self, X, known=known, reset=False), None
-        X = rows_for(self, X, known=AnyRows(), reset=True)
+        given, X = X, rows_for(self, X, known=AnyRows(), reset=True)
+        if isinstance(X, Blocks) and not isinstance(given, Blocks):
+            X = X.on(X.backend_name)  # a lazy data frame becomes an array
         where = {name: at for at, name in enumerate(names)}
         missing = {name for name in self._names_needed() if name not in where}
         if missing:

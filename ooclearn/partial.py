@@ -47,6 +47,13 @@ def takes_device_arrays(estimator: Any, /) -> bool:
     return dispatched and bool(get_tags(estimator).array_api_support)
 
 
+def leaves_rows(estimator: Any, /) -> bool:
+    """Say whether ``partial_fit`` is known to write to no row: of scikit-learn's estimators that is tested."""
+    models = list(models_in(estimator))
+    theirs = all(type(model).__module__.startswith(("sklearn.", "ooclearn.")) for model in models)
+    return theirs and all(getattr(model, name, True) for model in models for name in ("copy", "copy_x"))
+
+
 def host(x: Array | None) -> Array | None:
     """Return an array on the host."""
     return x if x is None or isinstance(x, np.ndarray) or hasattr(x, "tocsr") else backend_of(x).to_host(x)

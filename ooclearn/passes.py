@@ -25,9 +25,10 @@ from ooclearn.buffers import Buffers
 from ooclearn.config import get_config
 from ooclearn.events import Work, record, working
 from ooclearn.exceptions import BlockMemoryError, DataError
-from ooclearn.feeds import Feed, Grouped, blocks_at_a_time, read_ahead
+from ooclearn.feeds import Feed, Grouped, blocks_at_a_time, consuming, read_ahead
 from ooclearn.preparation import Preparation, Prepare
 from ooclearn.rowmaps import Affine, Kind, RowMap, compose
+from ooclearn.sharing import sharing
 from ooclearn.statistics.join import Join, Through, Unweighted
 from ooclearn.statistics.protocol import MergeTree, Statistic, after, before, contained, parts_of
 from ooclearn.table import Rows, Table
@@ -62,6 +63,8 @@ class Stage:
         What kind of map it will be, known before it is fitted; None if statistics cannot be seen through it.
     rides : bool
         Whether it waits for a pass that feeds others, and is answered beside.
+    made_of : object or None
+        For a plan: what will be fitted. Stages made of what has the same pickle will do the same to the same rows.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Stage:
     kind: Kind | None = None
     rides: bool = False
     carrying: Callable[[], RowMap] | None = None
+    made_of: Any = None
     held: tuple[Any, Seen] | None = field(default=None, init=False)
     pending: Request | None = field(default=None, init=False)
     ended: bool = field(default=False, init=False)
@@ -110,6 +114,15 @@ class Stage:
     def through(self) -> RowMap | None:
         """Return the composed row map of the stages above; they are fitted."""
         return _map_of(self.above)
+
+    def expected(self) -> Any:
+        """Return what stands for the composed row map before the stages above are fitted; None if there is none."""
+        stage, found = self.above, []
+        while stage is not None:
+            # What is made of nobody knows what is like no other: a stage cannot be pickled.
+            found.append(stage if stage.made_of is None else (stage.made_of, stage.weighted))
+            stage = stage.above
+        return found or None
 
     def take(self, answer: Any, seen: Seen) -> None:
         """Take an answer; it is sent when the stages that it was seen through are fitted."""
@@ -263,7 +276,12 @@ def asked_for(questions: Iterable[Any], /) -> list[Statistic[Any]]:
     for question in questions:
         if question is not None and question not in once:
             once.append(question)
-    return [one for one in once if not any(contained(other, one) for other in once if other is not one)]
+    asked = list(once)
+    for one in once:
+        # One by one: of two that contain each other, the same columns in another order, one is asked.
+        if any(contained(other, one) for other in asked if other is not one):
+            asked.remove(one)
+    return asked
 
 
 def _answer(question: Any, join: Join, states: dict[str, Any]) -> Any:
@@ -286,20 +304,21 @@ def _fed(feeds: Sequence[Asked], join: Join, table: Table, work: Work) -> Any:
     first = requests[0]
     if all(request.host for request in requests):
         table = table.on_host()
-    grouped = Grouped(table, first.order)
+    maps = [one.stage.through() for one in feeds]
+    shared = sharing(requests, maps, [one.stage.weighted for one in feeds])
+    grouped = Grouped(table, first.order, len(shared.prepared))
     refuse_over_limit(grouped)
     ahead = read_ahead()
-    buffers = Buffers(keep=2 * ahead)
-    fed = [
-        Preparation(one.stage.through(), request.finite, buffers, request.host)
-        for one, request in zip(feeds, requests, strict=True)
-    ]
-
-    checks = [request.check for request in requests if request.check is not None]
+    buffers = Buffers(keep=2 * ahead * len(shared.prepared))
+    wanted = [(maps[k], requests[k]) for k in shared.prepared]
+    fed = [Preparation(row_map, one.finite, buffers, one.host, one.notices) for row_map, one in wanted]
+    together = [(way, [requests[k] for k in members], feeds[members[0]].stage) for way, members in shared.fed]
+    checks = [members[0].check for _, members, _ in together if members[0].check is not None]
     prepare = Prepare(grouped, checks, join, fed)
     tree: MergeTree[Any] = MergeTree(join)
     stream = table.backend.stream(grouped.table, grouped.groups, prepare, ahead=ahead, work=work)
-    with working(work), closing(stream):  # type: ignore[type-var]  # backends return generators
+    with working(work), closing(stream), ExitStack() as stack:  # type: ignore[type-var]  # backends return generators
+        given = [(way, members[0], stage, stack.enter_context(consuming(members))) for way, members, stage in together]
         for i, (prepared, state, refused) in enumerate(_waited(stream, work, grouped)):
             if refused is not None:
                 raise grouped.located(refused, i) from refused.__cause__
@@ -307,11 +326,12 @@ def _fed(feeds: Sequence[Asked], join: Join, table: Table, work: Work) -> Any:
                 tree.add(state)
             n = prepared[0].n
             with record(work, "fit", i, n):
-                for one, request, rows in zip(feeds, requests, prepared, strict=True):
-                    meant = rows if one.stage.weighted else Rows(rows.X, rows.y)
+                for way, request, stage, consume in given:
+                    rows = prepared[way]
+                    meant = rows if stage.weighted else Rows(rows.X, rows.y)
                     try:
                         for part in _cut(meant, first.order.block_rows):
-                            request.consume(part)
+                            consume(part)
                     except DataError as error:
                         raise grouped.located(error, i) from error.__cause__
                     except Exception as error:
@@ -350,9 +370,9 @@ def _cut(rows: Rows, block_rows: int | None) -> Iterator[Rows]:
 
 
 def feed_memory(grouped: Grouped) -> int:
-    """Return the bytes that the blocks of a feed take at a time: each as read, and as prepared."""
+    """Return the bytes that the blocks of a feed take at a time: each as read, and as prepared in each way."""
     row_bytes = sum(part.row_bytes for part in grouped.table.parts)
-    return blocks_at_a_time() * grouped.largest * row_bytes
+    return blocks_at_a_time(grouped.prepared) * grouped.largest * row_bytes
 
 
 def refuse_over_limit(grouped: Grouped) -> None:
@@ -361,9 +381,10 @@ def refuse_over_limit(grouped: Grouped) -> None:
     need = feed_memory(grouped)
     if limit is not None and need > limit:
         row_bytes = max(1, sum(part.row_bytes for part in grouped.table.parts))
-        fits = limit // (blocks_at_a_time() * row_bytes)
+        fits = limit // (blocks_at_a_time(grouped.prepared) * row_bytes)
+        prepared = "prepared" if grouped.prepared == 1 else f"prepared in {grouped.prepared} ways"
         raise BlockMemoryError(
             f"feeding blocks of {grouped.largest:,} rows takes {need:,} bytes ({read_ahead() + 1} blocks of "
-            f"{grouped.largest * row_bytes:,} bytes at a time, as read and as prepared), memory_limit is {limit:,}; "
+            f"{grouped.largest * row_bytes:,} bytes at a time, as read and as {prepared}), memory_limit is {limit:,}; "
             + (f"set block_rows to {fits:,} or less" if fits else "not even one row at a time would fit")
         )

@@ -26,9 +26,19 @@ from ooclearn.methods import method_map
 from ooclearn.one_pass import OnePassFit
 from ooclearn.plan import Plan
 from ooclearn.planned_fit import AnyRows, PlannedFit
-from ooclearn.rowmaps import RowMap, compose
+from ooclearn.rowmaps import Columns, RowMap, compose
 from ooclearn.scoring import score_of
-from ooclearn.steps import is_absent, is_composed, is_fixed, is_one_map, is_plannable, params_of_steps
+from ooclearn.staged import planned_by_steps
+from ooclearn.steps import (
+    is_absent,
+    is_composed,
+    is_fixed,
+    is_one_map,
+    is_plannable,
+    params_of_steps,
+    takes_frames,
+    unforeseen,
+)
 from ooclearn.union import FeatureUnion, make_union
 from ooclearn.validation import as_table, blocks_of, host_array, host_dtype, is_lazy, is_plain, split_target
 
@@ -150,8 +160,11 @@ class Pipeline(_pipeline.Pipeline):
         if isinstance(plan, str):
             self._fit_by_steps("fit", X, y, params)
             return self
-        with plan.busy(self), self._printing():
-            plan.run(X, y)
+        try:
+            with plan.busy(self), self._printing():
+                plan.run(X, y)
+        except Unplannable:  # what comes of a transformer that was fitted by itself is for no table
+            self._fit_by_steps("fit", X, y, params)
         return self
 
     def explain(self, X: Any, y: Any = None, **params: Any) -> Plan:
@@ -168,12 +181,12 @@ class Pipeline(_pipeline.Pipeline):
             It prints itself, and shows as HTML in a notebook.
         """
         self._validate_steps()
+        X, y = split_target(X, y)
         plan = self._planned(X, params)
-        if not isinstance(plan, PlannedFit):
-            raise ValueError(  # noqa: TRY004  (the type tells what to do)
-                f"this pipeline is fitted step by step, since {plan}; there is no plan to show"
-            )
-        return plan.explain(X, y)
+        if isinstance(plan, PlannedFit):
+            return plan.explain(X, y)
+        weighted = {name for name, given in params_of_steps(self, params).items() if "sample_weight" in given}
+        return planned_by_steps(self.steps, X, y, frozenset(weighted), plan)
 
     def _planned(self, X: Any, params: dict[str, Any]) -> PlannedFit | str:
         """Return the fit as a whole; if it is to be fitted step by step, why."""
@@ -181,7 +194,10 @@ class Pipeline(_pipeline.Pipeline):
         why = self._unplanned(X)
         if not why:
             try:
-                return (OnePassFit if one_pass else PlannedFit).of(self, params, X)
+                plan = (OnePassFit if one_pass else PlannedFit).of(self, params, X)
+                if not one_pass or not plan.alone:
+                    return plan
+                why = "; ".join(plan.alone)
             except Unplannable as reason:
                 why = str(reason)
         if one_pass:
@@ -190,9 +206,17 @@ class Pipeline(_pipeline.Pipeline):
 
     def _unplanned(self, X: Any = None) -> str:
         """Return why the fit, to rows `X`, cannot be planned as a whole; nothing if it can."""
-        foreign = [f"{name!r} ({type(step).__name__})" for name, step in self.steps if not is_plannable(step)]
+        frame = X if X is not None and is_plain(X) and hasattr(X, "columns") else None
+        first = next((step for _, step in self.steps if not is_absent(step)), None)
+        foreign = [
+            f"{name!r} ({type(step).__name__})"
+            for name, step in self.steps
+            if not is_plannable(step, frame if step is first else None)
+        ]
         if foreign:
-            return f"{', '.join(foreign)} does not say beforehand what it reads"
+            return unforeseen(foreign)
+        if frame is not None and not takes_frames(self, X):
+            return "its steps hand data frames on, names and all"
         if self._hands_on_frames(X):
             return "its steps hand data frames on, names and all"
         return self._ruled_by() and f"{self._ruled_by()} is set"
@@ -201,8 +225,6 @@ class Pipeline(_pipeline.Pipeline):
         """Whether steps get data frames from the steps before them, and with them the names of columns."""
         if X is None or not is_plain(X):
             return False
-        if hasattr(X, "columns") and not self._is_one_map(frames=True):
-            return True  # a step of another library may give back the frame that it gets
         return any(hasattr(step, "transform") and gives_frames(step, X) for _, step in self.steps[:-1])
 
     def _ruled_by(self) -> str:
@@ -263,7 +285,9 @@ class Pipeline(_pipeline.Pipeline):
 
     def _fit_then(self, method: str, X: Any, y: Any, params: dict[str, Any]) -> Any:
         X, y = split_target(X, y)
-        if self._unplanned(X) and (is_plain(X) or self._ruled_by()):
+        in_memory = is_plain(X) or bool(self._ruled_by())
+        alone = in_memory and hasattr(X, "columns") and bool(getattr(self._planned(X, params), "alone", None))
+        if in_memory and (alone or self._unplanned(X)):
             self._validate_params()
             # In memory, both at once may be more than one after the other: a TargetEncoder's are.
             return self._fit_by_steps(f"fit_{method}", X, y, params)
@@ -330,7 +354,11 @@ class Pipeline(_pipeline.Pipeline):
             return float(super().score(X, y, sample_weight, **params))
         check_is_fitted(self)
         final = self._final_estimator
-        blocks = blocks_of(self._rows(X), "X")
+        rows, order = self._rows(X)
+        blocks = blocks_of(rows, "X")
+        if order is not None:
+            blocks = blocks.map(order)
+            X = blocks
         above = self._map_of_steps(self.steps[:-1], "transform", blocks.n_columns, blocks.dtype)
         if isinstance(final, Pipeline) or getattr(final, "scoring", None) is not None:
             weights = {} if sample_weight is None else {"sample_weight": sample_weight}
@@ -357,17 +385,21 @@ class Pipeline(_pipeline.Pipeline):
         if params or not self._mapped_as_one(X):
             return getattr(super(), method)(X, **params)
         check_is_fitted(self)
-        X = self._rows(X)
-        return mapped(self._method_map(method, n_columns=_columns(X), dtype=host_dtype(X)), X)
+        X, order = self._rows(X)
+        n_columns = _columns(X) if order is None else len(order.positions)
+        return mapped(compose(order, self._method_map(method, n_columns=n_columns, dtype=host_dtype(X))), X)
 
-    def _rows(self, X: Any) -> Any:
-        """Return `X` as a container, checked against what the first step was fitted with."""
+    def _rows(self, X: Any) -> tuple[Any, Columns | None]:
+        """Return `X` as a container, checked against what the first step was fitted with, and which columns it has."""
         first = next((step for _, step in self.steps if not is_absent(step)), AnyRows())
-        return rows_for(first, X, known=first if hasattr(first, "n_features_in_") else AnyRows(), reset=False)
+        if is_composed(first) and not is_plain(X):
+            found: tuple[Any, Columns | None] = first._rows(X)
+            return found
+        return rows_for(first, X, known=first if hasattr(first, "n_features_in_") else AnyRows(), reset=False), None
 
     def _mapped_as_one(self, X: Any) -> bool:
         """Whether the steps are composed into one row map; data in memory go to foreign steps as they are."""
-        return not is_plain(X) or (self._is_one_map() and not self._hands_on_frames(X))
+        return not is_plain(X) or (self._is_one_map(frames=hasattr(X, "columns")) and not self._hands_on_frames(X))
 
     def _is_one_map(self, *, frames: bool = False) -> bool:
         """Whether all steps are of this library; for data frames, whether they take these as one array."""

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from ooclearn.config import n_workers
 from ooclearn.feeds import Feed, Grouped
-from ooclearn.passes import Asked, Stage, feed_memory, rounds
+from ooclearn.folding import room_to_fold
+from ooclearn.passes import Asked, Stage, feed_memory, refuse_over_limit, rounds
+from ooclearn.sharing import sharing
 from ooclearn.statistics.join import Join
 from ooclearn.statistics.protocol import parts_of
 from ooclearn.table import Rows, Table
-from ooclearn.tiles import TILE_BYTES
 
-__all__ = ["PassPlan", "Plan", "Repeated", "planned"]
+__all__ = ["ROWS_IN_MEMORY", "PassPlan", "Plan", "Repeated", "planned"]
+
+# What a pass reads that does not go back to the table.
+ROWS_IN_MEMORY = "rows in memory"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,7 @@ class PassPlan:
     answers : tuple of (str, str)
         The stages it answers, and what they ask.
     parts : str
-        What is read of the table, such as ``"X, y"``.
+        What is read of the table, such as ``"X, y"``; `ROWS_IN_MEMORY` for what a step before has made.
     n_bytes : int or None
         How much that is; None where only reading tells.
     n_blocks : int
@@ -91,10 +94,16 @@ class Plan:
         What is read.
     passes : tuple of PassPlan
         In order.
+    alone : tuple of str
+        What is fitted before, by itself, to columns of its own of a data frame in memory, and why.
+    note : str
+        Why the steps are fitted one after the other, if they are.
     """
 
     source: str
     passes: tuple[PassPlan, ...]
+    alone: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def n_passes(self) -> int:
@@ -115,12 +124,11 @@ class Plan:
         """Return the plan as a table of text: pass, answers, reads, memory, reason."""
         out = []
         for number, one in enumerate(self.passes, 1):
-            size = "size unknown" if one.n_bytes is None else f"{one.n_bytes / 1e9:.3g} GB"
             out.append(
                 (
                     str(number) if one.at_most == 1 else f"{number}, and up to {one.at_most - 1:,} more",
                     "; ".join(f"{stage}: {what}" for stage, what in one.answers),
-                    f"{one.parts}: {size}, {one.n_blocks:,} blocks",
+                    _read_of(one),
                     f"<= {one.memory / 2**20:,.0f} MiB"
                     + (f", <= {one.device_memory / 2**20:,.0f} MiB of the device" if one.device_memory else ""),
                     one.reason,
@@ -129,8 +137,8 @@ class Plan:
         return out
 
     def __str__(self) -> str:
-        count = f"{self._count()} of {self.source}"
-        lines = [count]
+        count = f"{self._count()} of {self.source}" + (f"; {self.note}" if self.note else "")
+        lines = [count, *(f"  before  {text}" for text in self.alone)]
         for number, answers, reads, memory, reason in self.rows():
             lines.append(f"  pass {number}  {answers}")
             lines.append(f"          reads {reads}; memory for blocks {memory}")
@@ -152,8 +160,21 @@ class Plan:
             "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>"
             for row in self.rows()
         )
-        caption = f"{self._count()} of {escape(self.source)}"
+        caption = "<br>".join(
+            [
+                f"{self._count()} of {escape(self.source)}",
+                *([escape(self.note)] if self.note else []),
+                *(f"before: {escape(t)}" for t in self.alone),
+            ]
+        )
         return f"<table><caption>{caption}</caption><tr>{head}</tr>{body}</table>"
+
+
+def _read_of(one: PassPlan) -> str:
+    if one.parts == ROWS_IN_MEMORY:
+        return one.parts
+    size = "size unknown" if one.n_bytes is None else f"{one.n_bytes / 1e9:.3g} GB"
+    return f"{one.parts}: {size}, {one.n_blocks:,} block{'s' if one.n_blocks != 1 else ''}"
 
 
 def planned(stages: Sequence[Stage], table: Table, /) -> Plan:
@@ -197,18 +218,23 @@ def _unfitted(stage: Stage) -> str:
 def _planned(asked: Sequence[Asked], table: Table, waiting: dict[Stage, str]) -> PassPlan:
     parts = frozenset[str]().union(*(parts_of(one.request) for one in asked))
     table = table.only(parts)
-    feeds = [one.request for one in asked if isinstance(one.request, Feed)]
+    fed = [one for one in asked if isinstance(one.request, Feed)]
+    feeds: list[Any] = [one.request for one in fed]
     n_blocks = table.n_blocks
-    memory, on_device = n_workers() * _fold_memory(table), 0
+    memory, on_device = room_to_fold(table).memory, 0
     if not feeds and hasattr(table.backend, "ring_memory"):
         memory, on_device = table.backend.ring_memory(table) or (memory, 0)
+    answers = {one.stage: (one.stage.name, _what(one.request) + _where(one.request, table)) for one in asked}
     if feeds:
-        grouped = Grouped(table, feeds[0].order)
+        shared = sharing(feeds, [one.stage.expected() for one in fed], [one.stage.weighted for one in fed])
+        _put_together(answers, [[fed[k].stage for k in members] for _, members in shared.fed])
+        grouped = Grouped(table, feeds[0].order, len(shared.prepared))
         n_blocks = len(grouped.groups)
+        refuse_over_limit(grouped)
         memory = feed_memory(grouped) or memory
     names = {"X": table.X if "X" in parts else None, "y": table.y, "sample_weight": table.w}
     return PassPlan(
-        tuple((one.stage.name, _what(one.request) + _where(one.request, table)) for one in asked),
+        tuple(answers.values()),
         ", ".join(name for name, part in names.items() if part is not None),
         table.nbytes,
         n_blocks,
@@ -219,20 +245,21 @@ def _planned(asked: Sequence[Asked], table: Table, waiting: dict[Stage, str]) ->
     )
 
 
+def _put_together(answers: dict[Stage, tuple[str, str]], groups: Sequence[Sequence[Stage]]) -> None:
+    """Make one answer of those of stages that are fed as one."""
+    for group in groups:
+        if len(group) > 1:
+            names, titles = zip(*(answers[stage] for stage in group), strict=True)
+            answers[group[0]] = ", ".join(names), f"{' / '.join(dict.fromkeys(titles))}, {len(group)} trained as one"
+            for stage in group[1:]:
+                del answers[stage]
+
+
 def _where(request: Any, table: Table) -> str:
     """Say what a feed is given, where blocks lie on a device."""
     if not isinstance(request, Feed) or not hasattr(table.backend, "deliver"):
         return ""
     return " (is fed host arrays)" if request.host else f" (is fed arrays of {table.backend.name})"
-
-
-def _fold_memory(table: Table) -> int:
-    """Bytes one worker needs: a whole block where it cannot be read in parts, and temporary copies of a tile."""
-    whole = 0
-    if not table.X.cuttable:
-        lengths = table.X.lengths
-        whole = max(lengths) * sum(part.row_bytes for part in table.parts) if lengths else 0
-    return whole + 6 * TILE_BYTES
 
 
 def _what(request: Any) -> str:

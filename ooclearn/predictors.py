@@ -139,6 +139,14 @@ class Regressor(RegressorMixin, Predictor):
         X, y = split_target(X, y)
         return super()._table(X, _numbers(y), sample_weight, reset=reset)
 
+    def _with_target(self, table: Table) -> Table:
+        y = table.y
+        # A pipeline makes the table, and knows of no regressor in it.
+        if y is not None and y.dtype.kind == "O":
+            numbers = y.map(Rowwise(_numbers, n_columns=y.n_columns, out_dtype=np.float64))
+            table = Table(table.X, numbers, table.w)
+        return super()._with_target(table)
+
     def _check_target(self, table: Table) -> None:
         super()._check_target(table)
         assert table.y is not None

@@ -37,18 +37,21 @@ class Preparation:
     ----------
     row_map : RowMap or None
         The composed map of the stages above.
-    finite : bool or "host"
-        Refuse NaN and infinities in what comes out; "host" does so where that need not wait for a device.
+    finite : bool
+        Refuse NaN and infinities in what comes out.
     buffers : Buffers
         Where the prepared block lies.
     host : bool
         Copy it to the host, if it lies on a device.
+    notices : bool
+        Leave what lies on a device to the consumer, which notices what is not finite without waiting for it.
     """
 
     row_map: RowMap | None
-    finite: bool | str
+    finite: bool
     buffers: Buffers
     host: bool = False
+    notices: bool = False
 
     def rows(self, X: Array, y: Array | None, w: Array | None, /) -> Rows:
         """Return prepared rows, on the host if they are wanted there."""
@@ -109,14 +112,14 @@ class Preparation:
         row_map = self.row_map
         if row_map is None:
             out[...] = X
-        else:
-            # What comes out is looked at once.
-            looked_at = self.finite and isinstance(row_map, Affine)
-            map_into(row_map.unlooked() if looked_at else row_map, X, out)
+            return
+        if self.finite and isinstance(row_map, Affine):
+            row_map = row_map.unlooked()  # what comes out is looked at once
+        map_into(row_map, X, out)
 
     def _refuse(self, X: Array, mapped: Array) -> None:
         """Raise for NaN and infinities; the first bad cell, if it can be, of the rows as they were read."""
-        if self.finite == "host" and not is_host(mapped):
+        if self.notices and not is_host(mapped):
             return
         if hasattr(mapped, "tocsr"):
             refuse_nonfinite(mapped)

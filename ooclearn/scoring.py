@@ -6,7 +6,7 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +19,9 @@ from ooclearn.backend import backend_of
 from ooclearn.blocks import Blocks
 from ooclearn.events import Work
 from ooclearn.methods import named
-from ooclearn.rowmaps import RowMap
+from ooclearn.rowmaps import RowMap, Rowwise
 from ooclearn.statistics.checks import refuse_weights
+from ooclearn.statistics.protocol import is_summed
 from ooclearn.table import Table
 from ooclearn.types import Array
 from ooclearn.validation import host_array
@@ -204,6 +205,26 @@ def scored_by(scoring: Any, owner: Any, X: Any, y: Any, sample_weight: Any = Non
     return float(scorer(_Predicted(owner), X, None if y is None else host_array(y), **extra))
 
 
+def _folded(table: Table, statistic: Any, work: Work) -> Any:
+    """Return the state of a score's statistic; what is looked at on the host, of rows that are brought there as a whole.
+
+    Predictions made on a device come back through a ring of buffers, and rows of the host that an estimator wants there
+    are not sent to the device at all.
+    """
+    if not is_summed(statistic):
+        name = next((name for name in ("predict", "score_samples") if hasattr(statistic, name)), None)
+        rows = table.X if name is None else table.X.map(getattr(statistic, name))
+        parts = [part if part is None else part.returned() for part in (rows, table.y, table.w)]
+        if rows.backend_name != "numpy" and all(part is None or part.backend_name == "numpy" for part in parts):
+            table = Table(*parts)  # type: ignore[arg-type]  # X is there
+            statistic = statistic if name is None else replace(statistic, **{name: Rowwise(_as_it_is)})
+    return table.backend.fold(table, statistic, work=work)
+
+
+def _as_it_is(rows: Array) -> Array:
+    return rows
+
+
 def score_of(fitted: Any, table: Table, method_map: Callable[..., RowMap]) -> float:
     """Return the score of a fitted estimator's own over a table.
 
@@ -227,25 +248,25 @@ def score_of(fitted: Any, table: Table, method_map: Callable[..., RowMap]) -> fl
 
     own_statistic = getattr(_scored(fitted), "_score_statistic", None)
     if own_statistic is not None:
-        return float(table.backend.fold(table, own_statistic(predict()), work=work).score())
+        return float(_folded(table, own_statistic(predict()), work).score())
     # Estimators of this library say what their own, which ends here, is.
     kind = getattr(cls, "_score_of_blocks", "")
     if own is ClassifierMixin.score or kind == "accuracy" or _scores_all_targets(own):
-        right, total = table.backend.fold(table, Accuracy(predict()), work=work)
+        right, total = _folded(table, Accuracy(predict()), work)
         return right / total if total else float("nan")
     if own is RegressorMixin.score or kind == "r2":
         if table.n_rows is not None and table.n_rows < 2:
             message = "R^2 score is not well-defined with less than two samples."
             warnings.warn(message, UndefinedMetricWarning, stacklevel=3)
             return float("nan")
-        state: ResidualsState = table.backend.fold(table, Residuals(predict()), work=work)
+        state: ResidualsState = _folded(table, Residuals(predict()), work)
         return state.r2()
     if kind == "mean":
         of_rows = method_map("score_samples", n_columns=table.X.n_columns, dtype=table.X.dtype)
-        n, total = table.backend.fold(table.only(frozenset("X")), SampleScores(of_rows), work=work)
+        n, total = _folded(table.only(frozenset("X")), SampleScores(of_rows), work)
         score = total / n
     elif kind == "sum" or _is_sum(own):
-        score = table.backend.fold(table, BlockScores(fitted), work=work)
+        score = _folded(table, BlockScores(fitted), work)
     else:
         # Any other score may be more than a sum over rows, so it gets the rows at once, within the memory limit.
         extra = {} if table.w is None else {"sample_weight": table.w.to_numpy()}

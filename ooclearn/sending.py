@@ -5,20 +5,32 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
-from ooclearn.blocks import Blocks, Buffered
+import numpy as np
+
+from ooclearn.backend import get_backend
+from ooclearn.blocks import Blocks, Buffered, MappedBlocks
 from ooclearn.config import get_config
 from ooclearn.events import Work, working
 from ooclearn.exceptions import BlockMemoryError
 from ooclearn.folding import DeviceReading
+from ooclearn.returning import Put, ReturnedBlocks, WayBack, numbered
 from ooclearn.ring import Device, Residents, Ring
+from ooclearn.rowmaps import RowMap, compose, on_host
+from ooclearn.statistics.join import Join, Through
+from ooclearn.statistics.protocol import Statistic, parts_of
 from ooclearn.table import Rows, Table
 from ooclearn.types import Array
 
 __all__ = ["SendingReading", "SentBlocks"]
 
 T = TypeVar("T")
+
+# Arrays in memory of fewer bytes are mapped on the host when no more is asked for: threads, pinned memory and the first
+# copy take longer than the host needs for them.
+SMALL = 2**20
 
 
 class SentBlocks(Blocks):
@@ -78,6 +90,19 @@ class SentBlocks(Blocks):
         """Return the rows where they are read."""
         return self.blocks
 
+    def returned(self, mapped: Blocks | None = None, /) -> Blocks:
+        """Return the rows where they are read; what a device makes of them comes back by a ring of its own."""
+        if not isinstance(mapped, MappedBlocks):
+            return self.blocks if mapped is None else mapped
+        if on_host(mapped.row_map):
+            # The rows would be copied to the device to be copied back.
+            return self.blocks.map(mapped.row_map)
+        inner = self.blocks
+        if isinstance(inner, MappedBlocks) and not on_host(inner.row_map):
+            # What rows go through on the host before they are sent is the device's work as well.
+            mapped = MappedBlocks(SentBlocks(inner.blocks, self.backend_name), compose(inner.row_map, mapped.row_map))
+        return ReturnedBlocks(mapped)
+
     @contextmanager
     def held(self, row_bytes: int) -> Iterator[None]:
         """Keep the first rows on the device from one pass to the next, for the length of a ``with`` block."""
@@ -111,10 +136,59 @@ class SendingReading(DeviceReading):
                 self._device = self.new_device()
             return self._device
 
-    def adopt(self, blocks: Blocks, /) -> SentBlocks:
+    def adopt(self, blocks: Blocks, /) -> Blocks:
         """Return host `blocks` as Blocks that are copied to the device when they are read."""
+        if isinstance(blocks, ReturnedBlocks) and blocks.sent.backend_name == self.name:
+            return blocks.sent
         self.device()
         return SentBlocks(blocks, self.name)
+
+    def map_for_host(self, row_map: RowMap, x: Any, /) -> Any:
+        """Apply a map to a container of the host on the device, and answer on the host.
+
+        Blocks and memory maps lazily; arrays in memory at once, where they are worth the way. What no device works on
+        (text, sparse rows, a map of host arrays) is mapped on the host.
+        """
+        host = get_backend("numpy")
+        small = isinstance(x, np.ndarray) and not isinstance(x, np.memmap) and x.nbytes < SMALL
+        if small or on_host(row_map) or hasattr(x, "tocsr"):
+            return host.map(row_map, x)
+        if isinstance(x, ReturnedBlocks):
+            return x.map(row_map)
+        blocks = host.blocks(x, name="X")
+        if blocks.sparse or blocks.dtype.kind not in "fiub":
+            return host.map(row_map, x)
+        out = self.adopt(blocks).map(row_map).returned()
+        return out if isinstance(x, (Blocks, np.memmap)) else out.whole()
+
+    def bring(self, sent: MappedBlocks, put: Put, /, *, work: Work) -> bool:
+        """Have blocks of the host mapped on the device and given to `put`; False if that has to go block by block."""
+        row_map, labels = numbered(sent.row_map)
+        source = _on_host(Table(sent.blocks))
+        if source is None or on_host(row_map):
+            return False
+        mapped = sent if labels is None else MappedBlocks(sent.blocks, row_map)
+        if mapped.dtype.kind not in "fiub":
+            return False
+        given = put if labels is None else partial(_put_labels, put, labels)
+        with ExitStack() as stack:
+            stack.callback(sent.release)
+            stack.enter_context(working(work))
+            way = WayBack(self.device(), source.X, row_map, mapped)
+            try:
+                way.bring(given, work=work)
+            except BlockMemoryError:
+                raise
+            except MemoryError as error:
+                raise BlockMemoryError(_no_room(way.memory(), sent.name, 0, "nothing was written")) from error
+        return True
+
+    def fold(self, table: Table, statistic: Statistic[Any], /, *, work: Work) -> Any:
+        """Read the table once; what is asked of rows that are mapped on the device is asked of those that are sent."""
+        beneath = _beneath(table)
+        if beneath is not table:
+            table, statistic = beneath, _through(statistic, table.X.row_map)  # type: ignore[attr-defined]  # it is mapped
+        return super().fold(table, statistic, work=work)
 
     def deliver(self, table: Table, take: Callable[[int, Rows], None], end: Callable[[], T], /, *, work: Work) -> T:
         """Give each block of the table to `take`, in order, then call `end`."""
@@ -131,12 +205,28 @@ class SendingReading(DeviceReading):
             except BlockMemoryError:
                 raise
             except MemoryError as error:
-                raise BlockMemoryError(_no_room(ring, table.X)) from error
+                kept = table.X.residents.budget if table.X.residents is not None else 0
+                raise BlockMemoryError(_no_room(ring.memory(), table.X.name, kept, "nothing was fitted")) from error
 
     def ring_memory(self, table: Table, /) -> tuple[int, int] | None:
         """Return the bytes of host and of device memory that blocks of a pass take; None if no ring is used."""
-        host = _on_host(table)
+        host = _on_host(_beneath(table))
         return None if host is None else Ring(self.device(), host).memory()
+
+
+def _beneath(table: Table) -> Table:
+    """Return the table before the map, where its rows are mapped on a device after they were sent there."""
+    X = table.X
+    if type(table) is not Table or not isinstance(X, MappedBlocks) or not isinstance(X.blocks, SentBlocks):
+        return table
+    return table if on_host(X.row_map) else Table(X.blocks, table.y, table.w)
+
+
+def _through(statistic: Any, row_map: RowMap) -> Any:
+    """Return a statistic of mapped rows as one of those before the map."""
+    if isinstance(statistic, Join):
+        return Join(**{name: _through(one, row_map) for name, one in statistic.statistics.items()})
+    return Through(statistic, row_map) if "X" in parts_of(statistic) else statistic
 
 
 def _on_host(table: Table) -> Table | None:
@@ -148,13 +238,16 @@ def _on_host(table: Table) -> Table | None:
     return host if all(part.backend_name == "numpy" for part in host.parts) else None
 
 
-def _no_room(ring: Ring, given: SentBlocks) -> str:
+def _put_labels(put: Put, labels: Array, blocks: Sequence[int], start: int, at: Array) -> None:
+    put(blocks, start, labels[at])
+
+
+def _no_room(memory: tuple[int, int], name: str, kept: int, left: str) -> str:
     settings = get_config()
-    pinned, on_device = ring.memory()
-    kept = given.residents.budget if given.residents is not None else 0
+    pinned, on_device = memory
     return (
-        f"the device or the host has not enough memory for {given.name}: blocks take {on_device:,} bytes of the device "
+        f"the device or the host has not enough memory for {name}: blocks take {on_device:,} bytes of the device "
         f"({kept:,} more may stay there between passes, resident_bytes) and {pinned:,} of page-locked host memory, and the "
         f"work on them several times a block besides. Set block_bytes to {max(1, settings['block_bytes'] // 4):,} or "
-        "less, and resident_bytes to 0, by ooclearn.config_context; nothing was fitted"
+        f"less, and resident_bytes to 0, by ooclearn.config_context; {left}"
     )

@@ -29,9 +29,10 @@ def fit_all(
     """Fit several estimators and pipelines over shared readings of one table; all of them or none.
 
     Each ends up as if fitted alone. Every pass over the table answers all that the estimators wait for, equal
-    questions once: as many readings as the one that needs most, not as all together. Estimators that do not say
-    beforehand what they read (those of other libraries, pipelines that have such steps) are fitted after the others,
-    each by itself. An error leaves every one of them as it was.
+    questions once: as many readings as the one that needs most, not as all together. Linear models that are trained by
+    mini-batches, and differ in losses, penalties and steps alone, are trained as one, by one product for a batch.
+    Estimators that do not say beforehand what they read (those of other libraries, pipelines that have such steps) are
+    fitted after the others, each by itself. An error leaves every one of them as it was.
 
     Parameters
     ----------
@@ -146,7 +147,7 @@ def _plan_of(estimator: Any, params: dict[str, Any], X: Any) -> PlannedFit | str
         if getattr(estimator, "passes", None) is not None:
             return "passes=1 feeds it through a scaling of its own"
         plan: PlannedFit | str = estimator._planned(X, params)
-        return plan
+        return "; ".join(plan.alone) or plan if isinstance(plan, PlannedFit) else plan
     if not is_plannable(estimator):
         return f"{type(estimator).__name__} does not say beforehand what it reads"
     try:

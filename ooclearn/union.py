@@ -25,19 +25,21 @@ class FeatureUnion(Parallel, _pipeline.FeatureUnion):
     """Several transformers of the same rows, whose results come side by side; fitted over shared readings.
 
     A subclass of :class:`sklearn.pipeline.FeatureUnion`, with the same parameters, attributes and methods, for any
-    container; planned, lazy and seen through as a :class:`~ooclearn.compose.ColumnTransformer`.
+    container; planned, lazy and seen through as a :class:`~ooclearn.compose.ColumnTransformer`. Data frames in memory are
+    planned if all their columns are numbers and all transformers of this library; otherwise they are fitted as by
+    scikit-learn.
 
     Parameters
     ----------
     transformer_list : list of (str, transformer)
         A transformer may be "drop" or "passthrough".
     n_jobs : int, default=None
-        For data frames in memory as in scikit-learn. Otherwise blocks are worked on by ``workers`` of the
-        configuration.
+        Of ``transform``, for data frames in memory, as in scikit-learn. Otherwise blocks are worked on by ``workers`` of
+        the configuration.
     transformer_weights : dict, default=None
         What the results of transformers are multiplied by.
     verbose : bool, default=False
-        For data frames in memory as in scikit-learn.
+        If set, data frames in memory are fitted as by scikit-learn, which prints.
     verbose_feature_names_out : bool, default=True
         As in scikit-learn.
 
@@ -61,6 +63,7 @@ class FeatureUnion(Parallel, _pipeline.FeatureUnion):
 
     _sklearn = _pipeline.FeatureUnion
     _also_learned = ("transformer_list", "_transformers_feature_names_out")
+    _names_given: Array | None = None
 
     def _transformers_to_plan(self) -> list[tuple[str, Any]]:
         return [(name, step) for name, step in self.transformer_list if step != "drop"]
@@ -70,6 +73,7 @@ class FeatureUnion(Parallel, _pipeline.FeatureUnion):
             raise Unplannable("X is not an array of numbers")
         working = unfitted_copy(self)
         working.transformer_list = list(self.transformer_list)
+        working._names_given = layout.names
         working._validate_transformers()
         working._validate_transformer_weights()
         positions = None if layout.n_columns is None else list(range(layout.n_columns))
@@ -83,7 +87,8 @@ class FeatureUnion(Parallel, _pipeline.FeatureUnion):
         del widths
         given = {branch.name: branch for branch in branches}
         self.transformer_list: list[tuple[str, Any]] = [
-            (name, _done(given[name]) if name in given else step) for name, step in self.transformer_list
+            (name, _done(given[name], self._names_given) if name in given else step)
+            for name, step in self.transformer_list
         ]
 
     def _keeps_sparse(self, maps: Sequence[RowMap | None], first_rows: Callable[[], Array]) -> bool:
@@ -116,13 +121,15 @@ class FeatureUnion(Parallel, _pipeline.FeatureUnion):
         return self if method == "fit" else out
 
 
-def _done(branch: Branch) -> Any:
+def _done(branch: Branch, names: Array | None) -> Any:
     """Return the fitted transformer of a branch; scikit-learn puts one in the place of 'passthrough', too."""
     if not is_absent(branch.estimator):
         return branch.estimator
     through = FunctionTransformer(feature_names_out="one-to-one")
     if branch.positions is not None:
         through.n_features_in_ = len(branch.positions)
+    if names is not None:
+        through.feature_names_in_ = names
     return through
 
 

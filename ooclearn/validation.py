@@ -113,12 +113,11 @@ def _refuse_sparse(estimator: Any, X: Any) -> None:
 
 def _check_names(estimator: Any, X: Any, names: Array) -> None:
     """Compare the columns of a container with names that scikit-learn cannot see, in its own words."""
-    nameless = copy.copy(estimator)
-    fitted = vars(nameless).pop("feature_names_in_", None)
-    validate_data(nameless, X, reset=False, skip_check_array=True)
+    fitted = vars(estimator).get("feature_names_in_")
     if fitted is None:
         message = f"X has feature names, but {type(estimator).__name__} was fitted without feature names"
         warnings.warn(message, UserWarning, stacklevel=2)
+        validate_data(estimator, X, reset=False, skip_check_array=True)
         return
     if list(fitted) == list(names):
         return
@@ -131,7 +130,8 @@ def _check_names(estimator: Any, X: Any, names: Array) -> None:
             message += f"{what}:\n" + "".join(f"- {name}\n" for name in sorted(found)[:5])
     if set(names) == set(fitted):
         message += "Feature names must be in the same order as they were in fit.\n"
-    raise DataError(message, source=getattr(X, "name", None))
+    # A Dask array made of a data frame has a name of this library's making.
+    raise DataError(message, source=X.name if isinstance(X, Blocks) else "X")
 
 
 def _opened(X: Any) -> Any:
@@ -150,23 +150,43 @@ def _checked_plain(estimator: Any, X: Any, *, reset: bool, sparse: bool, finite:
             estimator, X, reset=reset, accept_sparse="csr" if sparse else False, ensure_all_finite=False
         )
     except ValueError as error:
-        text = str(error)
-        # These messages of scikit-learn hold cell values: a whole array, or the text that is no number.
-        if text.startswith("Expected 2D array"):
-            raise DataError(_not_a_table(np.shape(X))) from None
-        if text.startswith("Found array with dim"):
-            raise DataError(f"{text} {_not_a_table(np.shape(X))}") from None
-        if text.startswith("Found array with 0 sample"):
-            raise DataError(f"{text.rstrip('.')}: there are no rows in X") from None
-        if "could not convert string" in text:
-            raise DataError(f"could not convert string to float: {_columns_of_text(X)}; {_NUMBERS}") from None
+        _retell(str(error), X)
         raise
+    if not hasattr(out, "tocsr") and out.dtype.kind == "O":
+        # Numbers of a polars frame that NumPy has no dtype for: decimals, truth values with gaps.
+        out = _from_objects(X, out)
     if finite:
         try:
             refuse_nonfinite(out)
         except DataError as error:
             raise error.located(source="X", names=getattr(estimator, "feature_names_in_", None)) from None
     return out
+
+
+def _retell(text: str, X: Any) -> None:
+    """Raise in other words what scikit-learn says with cells in it: a whole array, or the text that is no number."""
+    said = None
+    if text.startswith("Expected 2D array"):
+        said = _not_a_table(np.shape(X))
+    elif text.startswith("Found array with dim"):
+        said = f"{text} {_not_a_table(np.shape(X))}"
+    elif text.startswith("Found array with 0 sample"):
+        said = f"{text.rstrip('.')}: there are no rows in X"
+    elif text.startswith("Complex data not supported"):
+        said = "Complex data not supported: X has complex numbers; expected real numbers"
+    elif "inhomogeneous shape" in text:
+        said = "the rows of X have different lengths; expected as many numbers in each"
+    elif "could not convert string" in text:
+        said = f"could not convert string to float: {_columns_of_text(X)}; {_NUMBERS}"
+    if said is not None:
+        raise DataError(said) from None
+
+
+def _from_objects(X: Any, values: Array) -> Array:
+    try:
+        return values.astype(np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"could not convert to float: {_columns_of_text(X)}; {_NUMBERS}") from None
 
 
 _NUMBERS = (
@@ -188,6 +208,8 @@ def _not_a_table(shape: tuple[int, ...]) -> str:
 
 def _refuse_kinds(X: Any) -> None:
     """Refuse what scikit-learn would take for numbers, or refuse in words that do not say where."""
+    if X is None:
+        raise DataError("Expected 2D array of rows and columns, got None for X")
     if hasattr(X, "columns") and hasattr(X, "dtypes"):
         _refuse_columns(X)
     elif isinstance(X, np.ma.MaskedArray):
@@ -204,6 +226,12 @@ def _refuse_columns(X: Any) -> None:
         frame = nw.from_native(X, eager_only=True)
     except TypeError:
         return
+    # Beside columns that have gaps, pandas leaves the imaginary parts out.
+    complex_numbers = [
+        name for name, dtype in zip(X.columns, X.dtypes, strict=True) if getattr(dtype, "kind", "") == "c"
+    ]
+    if complex_numbers:
+        raise DataError(f"Complex data not supported: {_named(X, complex_numbers)} not real; expected real numbers")
     # pandas' object columns may hold numbers, which scikit-learn converts.
     bad = [
         name
@@ -328,10 +356,13 @@ def blocks_of(x: Any, role: str) -> Blocks:
     return backend.blocks(x, name=role)
 
 
-def _listed(y: Any) -> Any:
+def _listed(y: Any, role: str = "y") -> Any:
     """Return what no backend owns (a list, a series) as a NumPy array."""
     y = _opened(y)
-    return y if owner_of(y) is not None else np.asarray(y)
+    listed = y if owner_of(y) is not None else np.asarray(y)
+    if getattr(listed, "ndim", None) == 0:
+        raise DataError(f"{role} should be a 1d array, got an array of shape () instead: one entry for each row")
+    return listed
 
 
 def _weights(sample_weight: Any, X: Blocks) -> Blocks:
@@ -339,7 +370,7 @@ def _weights(sample_weight: Any, X: Blocks) -> Blocks:
         if X.n_rows is None:
             raise DataError("a single number for sample_weight needs a known number of rows; leave it out")
         sample_weight = np.full(X.n_rows, float(sample_weight))
-    weights = _listed(sample_weight)
+    weights = _listed(sample_weight, "sample_weight")
     if isinstance(weights, np.ndarray) and weights.dtype.kind not in "fiub":
         dtype = weights.dtype
         try:

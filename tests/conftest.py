@@ -46,7 +46,8 @@ class Container:
     def has(self, dtype: Any) -> bool:
         """Say whether this library has the dtype of NumPy's, on this device."""
         try:
-            return self.back(self.make(np.zeros((1, 1), dtype=dtype))).dtype == dtype
+            blocks = self.backend.blocks(self.make(np.zeros((1, 1), dtype=dtype)))
+            return self.backend.to_host(blocks.read(0)).dtype == dtype
         except TypeError:
             return False
 

@@ -148,7 +148,7 @@ def test_gpu(on_the_fake_device):
     numbers = json.loads((out / "gpu.json").read_text(encoding="utf-8"))
     assert numbers["finished"]
     assert all(one["agrees"] for one in numbers["agreement"].values())
-    assert len(numbers["agreement"]) == 5
+    assert len(numbers["agreement"]) == 6
     assert {len(one["seconds"]) for one in numbers["statistics"]} == {1}
     for one in numbers["statistics"]:
         over = one["over_the_bus"]
@@ -158,6 +158,14 @@ def test_gpu(on_the_fake_device):
         assert over["waits"] == 1
         assert over["down"] < 10_000
     assert {one["columns"] for one in numbers["fits"]} == {5, 12}
+    for one in numbers["results"]:
+        over = one["over_the_bus"]
+        back = one["nbytes"] // (one["columns"] if one["method"] == "predict" else 1)
+        assert one["nbytes"] <= over["up"] <= 1.1 * one["nbytes"] + 1024
+        # Behind the result of each run of blocks stands how many cells were refused.
+        assert back <= over["down"] <= back + 5000
+        assert over["waits"] == 0
+    assert "| predict, 3,125 x 12" in text
     assert "| StandardScaler -> PCA -> Ridge, 3,125 x 12" in text
     assert "not measured" in text
 

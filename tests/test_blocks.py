@@ -202,7 +202,7 @@ def spoilt(row, column=1):
 @pytest.mark.parametrize("tile", [4, 100])
 def test_the_place_of_an_error_in_a_map_under_a_fit(row, tile, monkeypatch):
     """The map is the one that refuses, tile by tile, while a fit reads the mapped blocks."""
-    monkeypatch.setattr("ooclearn.folding.tile_rows", lambda _: tile)
+    monkeypatch.setattr("ooclearn.folding.run_of_rows", lambda *_: tile)
     blocks = ooclearn.scan(spoilt(row)).recut((10, 0, 10, 17))
     mapped = Normalizer().fit(blocks).transform(blocks)
     for call in (lambda: StandardScaler().fit(mapped), mapped.to_numpy):

@@ -61,6 +61,19 @@ def test_nonsense_is_refused_and_changes_nothing(name, value):
     assert ooclearn.get_config() == before
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"memory_limit": "2GiB"}, r"memory_limit must be a whole number of bytes above 0, such as 2 \* 2\*\*30"),
+        ({"block_bytes": 1e6}, "block_bytes must be a whole number of bytes above 0, got 1000000.0"),
+        ({"workers": 0}, "workers must be a whole number above 0 or None, got 0"),
+    ],
+)
+def test_the_unit_is_told(setting, said):
+    with pytest.raises(ValueError, match=said):
+        ooclearn.set_config(**setting)
+
+
 def test_other_nonsense():
     with pytest.raises(TypeError, match="unknown setting 'worker'; there are backend, block_bytes"):
         ooclearn.set_config(worker=2)

@@ -267,12 +267,29 @@ def test_predictions_of_another_length_are_refused(tmp_path):
     assert job.agreement(tmp_path / "p.npy", table) == 0
 
 
-@pytest.mark.parametrize("arguments", [["--rows", "3.5"], ["--rows", "0"], ["--memory", "2 horses"], ["--memory", "0"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--rows", "3.5"],
+        ["--rows", "0"],
+        ["--rows", "many"],
+        ["--rows", "inf"],
+        ["--memory", "2 horses"],
+        ["--memory", "0"],
+    ],
+)
 def test_a_bad_option_is_told(arguments, capsys):
     with pytest.raises(SystemExit) as left:
         main(["demo", *arguments])
     assert left.value.code == 2
     assert f"argument {arguments[0]}: {arguments[1]!r} is not a" in capsys.readouterr().err
+
+
+def test_a_timeline_without_a_folder_is_told_before_anything_is_written(tmp_path, capsys):
+    picture = tmp_path / "missing" / "fit.html"
+    assert main(["demo", "--rows", "1e3", "--dir", str(tmp_path / "table"), "--timeline", str(picture)]) == 2
+    assert f"there is no folder {picture.parent} for --timeline" in capsys.readouterr().err
+    assert not (tmp_path / "table").exists()
 
 
 def test_the_table_has_a_folder_of_its_own(tmp_path):

@@ -11,10 +11,18 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.linear_model import SGDClassifier
 from sklearn.pipeline import make_pipeline as make_sklearn_pipeline
-from sklearn.preprocessing import QuantileTransformer
+from sklearn.preprocessing import OrdinalEncoder, QuantileTransformer
 
 import ooclearn
-from ooclearn import ColumnTransformer, Incremental, explain_all, fit_all, make_pipeline, make_union
+from ooclearn import (
+    ColumnTransformer,
+    Incremental,
+    explain_all,
+    fit_all,
+    make_column_transformer,
+    make_pipeline,
+    make_union,
+)
 from ooclearn.decomposition import PCA
 from ooclearn.exceptions import DataError, PerformanceWarning
 from ooclearn.linear_model import LinearRegression, Ridge
@@ -206,4 +214,9 @@ def test_data_frames():
     fitted = fit_all([StandardScaler(), ColumnTransformer([("x", MaxAbsScaler(), ["b"])])], frame, y)
     assert_array_equal(fitted[0].feature_names_in_, list("abcde"))
     assert_allclose(fitted[1].transform(frame)[:, 0], X[:, 1] / np.abs(X[:, 1]).max())
-    assert ooclearn.explain_all(fitted, frame).n_passes == 2
+    assert ooclearn.explain_all(fitted, frame).n_passes == 1
+    frame["t"] = "text"
+    encoded = make_column_transformer((OrdinalEncoder(), ["t"]), (MaxAbsScaler(), ["b"]))
+    fitted = fit_all([encoded, ColumnTransformer([("x", MaxAbsScaler(), ["b"])])], frame, y)
+    assert_allclose(fitted[0].transform(frame)[:, 1], fitted[1].transform(frame)[:, 0])
+    assert "OrdinalEncoder gets columns that are no numbers" in str(ooclearn.explain_all(fitted, frame))

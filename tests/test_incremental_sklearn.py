@@ -25,7 +25,7 @@ import ooclearn
 from ooclearn import Incremental, make_pipeline
 from ooclearn.preprocessing import StandardScaler
 from ooclearn.testing import check_estimator
-from ooclearn.testing.turned import CONTAINERS
+from ooclearn.testing.turned import CONTAINERS, FRAMES
 
 
 @pytest.fixture(autouse=True)
@@ -47,15 +47,6 @@ ORDER = dict.fromkeys(
 MAPS = {
     "check_classifiers_train": "a memory map is answered lazily, by Blocks, and the check wants an array",
 }
-FRAMES = dict.fromkeys(
-    (
-        "check_set_output_transform_pandas",
-        "check_set_output_transform_polars",
-        "check_global_output_transform_pandas",
-        "check_global_set_output_transform_polars",
-    ),
-    "a data frame of a lazy result would be read into memory whole: refused, with what to do instead",
-)
 
 
 class TestChecksOfScikitLearn:

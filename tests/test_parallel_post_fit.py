@@ -28,7 +28,7 @@ from ooclearn import ParallelPostFit, make_pipeline
 from ooclearn.exceptions import BlockMemoryError, PerformanceWarning
 from ooclearn.preprocessing import StandardScaler
 from ooclearn.testing import CountingBlocks, check_estimator
-from ooclearn.testing.turned import CONTAINERS
+from ooclearn.testing.turned import CONTAINERS, FRAMES
 
 
 @pytest.fixture(autouse=True)
@@ -323,15 +323,6 @@ def _nothing():
 
 
 MAPS = {"check_classifiers_train": "a memory map is answered lazily, by Blocks, and the check wants an array"}
-FRAMES = dict.fromkeys(
-    (
-        "check_set_output_transform_pandas",
-        "check_set_output_transform_polars",
-        "check_global_output_transform_pandas",
-        "check_global_set_output_transform_polars",
-    ),
-    "a data frame of a lazy result would be read into memory whole: refused, with what to do instead",
-)
 
 
 @pytest.mark.parametrize(
@@ -348,3 +339,10 @@ FRAMES = dict.fromkeys(
 def test_all_of_scikit_learns_checks(estimator, container, known):
     results = check_estimator(ParallelPostFit(estimator), on=container, expected_failed_checks=known)
     assert sum(one["status"] == "passed" for one in results) >= 40
+
+
+@pytest.mark.parametrize("container", ["array_api_strict", "array_api_strict:device1"])
+def test_sparse_results_stay_on_the_host(container):
+    X = np.arange(12.0).reshape(6, 2) % 5
+    made = ParallelPostFit(OneHotEncoder()).fit(X).transform(CONTAINERS[container](X))
+    assert_array_equal(made.toarray(), OneHotEncoder(sparse_output=False).fit_transform(X))

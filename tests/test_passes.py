@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import SGDClassifier
 
 import ooclearn
-from ooclearn.exceptions import NonFiniteError
+from ooclearn import Incremental, make_pipeline
+from ooclearn.exceptions import BlockMemoryError, NonFiniteError
 from ooclearn.feeds import Feed, Order
+from ooclearn.folding import room_to_fold
 from ooclearn.passes import Stage, run
 from ooclearn.plan import planned
+from ooclearn.preprocessing import StandardScaler
 from ooclearn.rowmaps import Affine
 from ooclearn.statistics import Distinct, Extrema, Moments
 from ooclearn.table import Table
@@ -196,3 +200,47 @@ def test_workers_do_not_change_a_bit(workers):
     one, several = state(1), state(workers)
     assert one.mean.tobytes() == several.mean.tobytes()
     assert one.m2.tobytes() == several.m2.tobytes()
+
+
+class Uncuttable(CountingBlocks):
+    cuttable = False
+
+
+class TestMemoryLimit:
+    """What cannot be done within ``memory_limit`` is refused before any data is read; the rest keeps to it."""
+
+    @pytest.mark.parametrize("limit", [48 * 2**20, 10**6, 40_000, 400])
+    def test_blocks_that_can_be_cut_are_folded_in_smaller_tiles(self, limit):
+        X = np.random.default_rng(0).normal(size=(3000, 4))
+        with ooclearn.config_context(memory_limit=limit, workers=2):
+            plan = StandardScaler().explain(ooclearn.scan(X))
+            assert plan.memory <= limit
+            room = room_to_fold(Table(ooclearn.scan(X)))
+            assert room.memory <= limit
+            assert room.workers * 6 * room.tile * 32 <= limit
+            fitted = StandardScaler().fit(ooclearn.scan(X))
+        np.testing.assert_allclose(fitted.mean_, X.mean(axis=0), rtol=1e-12, atol=1e-14)
+
+    def test_a_limit_below_one_row_is_refused(self):
+        source = Uncuttable(np.ones((30, 4)), (10, 20))
+        with (
+            ooclearn.config_context(memory_limit=100),
+            pytest.raises(BlockMemoryError, match="memory_limit is 100; cut the rows into smaller blocks"),
+        ):
+            StandardScaler().fit(source)
+        assert source.passes == 0
+
+    def test_whole_blocks_take_as_few_workers_as_must_be(self):
+        table = Table(Uncuttable(np.ones((30, 4)), (10, 20)))
+        with ooclearn.config_context(workers=4, memory_limit=20 * 32 * 2):
+            assert room_to_fold(table).workers == 1
+        with ooclearn.config_context(workers=4, memory_limit=20 * 32 * 3):
+            assert room_to_fold(table).workers == 2
+
+    def test_the_plan_refuses_what_the_fit_would(self):
+        X, y = np.ones((3000, 4)), np.arange(3000) % 2
+        pipe = make_pipeline(StandardScaler(), Incremental(SGDClassifier(), block_rows=3000))
+        with ooclearn.config_context(memory_limit=100_000):
+            for call in (pipe.explain, pipe.fit):
+                with pytest.raises(BlockMemoryError, match="set block_rows to"):
+                    call(ooclearn.scan(X), y)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from html import escape
 
 import numpy as np
 import pytest
@@ -13,12 +14,19 @@ from sklearn.decomposition import PCA, IncrementalPCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, SGDClassifier, SGDRegressor
 from sklearn.model_selection import KFold
 from sklearn.pipeline import FeatureUnion
 from sklearn.pipeline import Pipeline as SklearnPipeline
 from sklearn.pipeline import make_pipeline as make_sklearn_pipeline
-from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, QuantileTransformer, TargetEncoder
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    PolynomialFeatures,
+    QuantileTransformer,
+    RobustScaler,
+    TargetEncoder,
+)
 from sklearn.preprocessing import Normalizer as SklearnNormalizer
 from sklearn.preprocessing import StandardScaler as SklearnScaler
 from threadpoolctl import threadpool_limits
@@ -26,6 +34,7 @@ from threadpoolctl import threadpool_limits
 import ooclearn
 from ooclearn import Incremental, Pipeline, make_pipeline
 from ooclearn.exceptions import BlockMemoryError, BusyError, DataError, NonFiniteError, PerformanceWarning
+from ooclearn.linear_model import Ridge
 from ooclearn.preprocessing import Binarizer, MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
 from ooclearn.testing import CountingBlocks
 
@@ -157,19 +166,50 @@ class TestPasses:
         small, large = pipe.explain(X, y).memory, pipe.set_params(incremental__block_rows=2000).explain(X, y).memory
         assert 0 < small <= large
 
-    def test_why_there_is_no_plan(self, tmp_path):
+    def test_a_fit_step_by_step(self, tmp_path):
         X, y = rows()
-        for pipe, why in (
-            (make_pipeline(PolynomialFeatures(), classifier()), r"'polynomialfeatures' \(PolynomialFeatures\)"),
-            (make_pipeline(StandardScaler(), classifier(), memory=str(tmp_path)), "memory is set"),
-            (make_pipeline(make_pipeline(PCA()), classifier()), r"'pipeline' \(Pipeline\)"),
-        ):
-            with pytest.raises(ValueError, match=f"fitted step by step, since {why}.*no plan to show"):
-                pipe.explain(X, y)
         w = np.ones(300)
-        pipe = make_pipeline(StandardScaler(), classifier())
-        with pytest.raises(ValueError, match="different sample weights"):
-            pipe.explain(X, y, standardscaler__sample_weight=w, incremental__sample_weight=2 * w)
+        for pipe, why, params in (
+            (
+                make_pipeline(PolynomialFeatures(), classifier()),
+                "'polynomialfeatures' (PolynomialFeatures) does not",
+                {},
+            ),
+            (make_pipeline(SimpleImputer(), RobustScaler(), classifier()), "'robustscaler' (RobustScaler) do not", {}),
+            (make_pipeline(StandardScaler(), classifier(), memory=str(tmp_path)), "memory is set", {}),
+            (make_pipeline(make_pipeline(PCA()), classifier()), "'pipeline' (Pipeline)", {}),
+            (
+                make_pipeline(StandardScaler(), classifier()),
+                "different sample weights",
+                {"standardscaler__sample_weight": w, "incremental__sample_weight": 2 * w},
+            ),
+        ):
+            plan = pipe.explain(X, y, **params)
+            assert why in plan.note
+            assert plan.note in str(plan)
+            assert escape(plan.note) in plan._repr_html_()
+            assert {name for one in plan.passes for name, _ in one.answers} == {name for name, _ in pipe.steps}
+            assert [one.reason == "" for one in plan.passes].count(True) == 1
+
+    @pytest.mark.filterwarnings("ignore:step:ooclearn.exceptions.PerformanceWarning")
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            [SimpleImputer(), StandardScaler(), classifier()],
+            [StandardScaler(), RobustScaler(), classifier()],
+            [StandardScaler(), MaxAbsScaler(), SimpleImputer(), Ridge()],
+            [StandardScaler(), FunctionTransformer(), RobustScaler()],
+        ],
+        ids=lambda steps: "-".join(type(one).__name__ for one in steps),
+    )
+    def test_a_fit_step_by_step_reads_what_the_plan_says(self, steps):
+        X, y = rows()
+        source = counted(X)
+        pipe = make_pipeline(*map(clone, steps))
+        plan = pipe.explain(source, y)
+        assert source.passes == 0
+        pipe.fit(source, y)
+        assert source.passes == plan.n_passes
 
 
 def _flat(steps):

@@ -157,6 +157,62 @@ class TestDelivery:
         assert not hasattr(scaler, "mean_")
 
 
+class TestPinned:
+    """An array that lies in page-locked memory is sent from where it is."""
+
+    @pytest.mark.parametrize("locked", ["X", "Xy", "Xyw"])
+    def test_it_is_not_copied_first(self, locked, monkeypatch):
+        X, _, w = numbers()
+        y = w * 2.0
+        device = FakeDevice(delay=0.001)
+        for role, values in {"X": X, "y": y, "w": w}.items():
+            if role in locked:
+                device.page_lock(values)
+        before = [values.copy() for values in (X, y, w)]
+        made = []
+        real = FakeDevice.pinned
+        monkeypatch.setattr(FakeDevice, "pinned", lambda self, nbytes: made.append(nbytes) or real(self, nbytes))
+        with ooclearn.config_context(block_bytes=1500), nothing_left():
+            ring = Ring(device, table(X, y, w))
+            got = delivered(ring)
+        for k, values in enumerate((X, y, w)):
+            np.testing.assert_array_equal(np.concatenate([one[k + 1] for one in got]), before[k])
+            np.testing.assert_array_equal(values, before[k], err_msg="what was given is as it was")
+        assert sum(made) == ring.memory()[0]
+        assert ring.slot_bytes <= ring.room_bytes * (3 - len(locked)) / 5 + 512
+        assert device.ledger.up <= 1.1 * (X.nbytes + y.nbytes + w.nbytes)
+
+    def test_another_dtype_or_order_is(self):
+        X, _, _ = numbers()
+        device = FakeDevice()
+        turned = device.page_lock(np.asfortranarray(X))
+        weights = device.page_lock(np.arange(N, dtype=np.float32))
+        with ooclearn.config_context(block_bytes=1500):
+            got = delivered(Ring(device, table(turned, None, weights)))
+        np.testing.assert_array_equal(np.concatenate([one[1] for one in got]), X)
+        np.testing.assert_array_equal(np.concatenate([one[3] for one in got]), weights)
+
+    def test_what_stays(self, fake):
+        X, y, _ = numbers()
+        X[:, 0] = y
+        host = LogisticRegression().fit(X, y)
+        fake.device().page_lock(X)
+        with ooclearn.config_context(block_bytes=4096, resident_bytes=X.nbytes // 2):
+            model = LogisticRegression().fit(ooclearn.scan(X).recut((100,) * 30).on("device"), ooclearn.scan(y))
+        np.testing.assert_allclose(model.coef_, host.coef_, rtol=1e-6)
+
+    def test_the_room_is_waited_for(self, monkeypatch):
+        X, _, _ = numbers()
+        device = FakeDevice(delay=0.002)
+        device.page_lock(X)
+        real = FakeStream.wait
+        ignoring = device.copying
+        monkeypatch.setattr(FakeStream, "wait", lambda self, event: None if self is ignoring else real(self, event))
+        with ooclearn.config_context(block_bytes=500):
+            got = delivered(Ring(device, table(X, cut=(50,) * 60)))
+        assert not np.array_equal(np.concatenate([one[1] for one in got]), X)
+
+
 def moments(X, w=None):
     return merge_all(Moments(), [Moments().of(Rows(X, None, w))])
 
@@ -294,6 +350,41 @@ class TestFits:
                 model.fit(ooclearn.scan(X).recut((5,) * (N // 5)).on("device"), ooclearn.scan(y))
         finally:
             register_fake()
+
+
+class TestMappedRows:
+    """Statistics of rows that are mapped on the device, step by step, as scikit-learn's own pipeline does."""
+
+    def test_they_are_streamed_too(self, fake):
+        X, y, _ = numbers()
+        X[:, 0] = y + np.random.default_rng(1).normal(0, 2, N)
+        rows = ooclearn.scan(X).recut((100,) * 30).on("device")
+        scaler = StandardScaler().fit(rows)
+        ledger = fake.device().ledger
+        before = (ledger.up, ledger.waits)
+        with ooclearn.config_context(block_bytes=4096), no_synchronisation():
+            scaled = scaler.transform(rows)
+            plan = Ridge().explain(scaled, ooclearn.scan(y))
+            assert plan.passes[0].device_memory < X.nbytes
+            Ridge().fit(scaled, y.astype(float))
+        assert ledger.waits - before[1] == 1
+        assert ledger.up - before[0] <= 1.1 * (X.nbytes + y.nbytes)
+        before = ledger.up
+        with ooclearn.config_context(block_bytes=4096):
+            model = LogisticRegression().fit(scaler.transform(rows), ooclearn.scan(y))
+        assert model.n_iter_ > 1
+        assert ledger.up - before < 1.6 * (X.nbytes + y.nbytes), "they stay on the device"
+        host = LogisticRegression().fit(scaler.transform(X), y)
+        np.testing.assert_allclose(model.coef_, host.coef_, rtol=1e-6)
+
+    def test_what_is_wrong_is_named(self, fake):
+        X, y, _ = numbers()
+        scaler = StandardScaler().fit(X)
+        X[1234, 2] = np.inf
+        rows = ooclearn.scan(X).recut((250,) * 12).on("device")
+        with nothing_left(), pytest.raises(NonFiniteError) as error:
+            Ridge().fit(scaler.transform(rows), y)
+        assert (error.value.rows, error.value.column, error.value.block) == ((1234, 1235), 2, 4)
 
 
 class TestFeeds:

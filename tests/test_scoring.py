@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler as SklearnScaler
 
 import ooclearn
 from ooclearn import Incremental, ParallelPostFit, make_pipeline
+from ooclearn.discriminant_analysis import LinearDiscriminantAnalysis
 from ooclearn.exceptions import BlockMemoryError, DataError, NonFiniteError
 from ooclearn.preprocessing import StandardScaler
 from ooclearn.rowmaps import Rowwise
@@ -138,6 +139,12 @@ class TestEveryContainer:
         w = np.random.default_rng(0).uniform(0, 2, 300) if weighted else None
         got = model.score(backend.make(X), backend.make(y), None if w is None else backend.make(w))
         assert_allclose(got, model.estimator_.score(X, y, w), rtol=1e-10 if backend.rounding < 1e-10 else 1e-4)
+
+    def test_weights_that_are_true_or_false(self, backend):
+        X, y = rows()
+        w = np.arange(300) % 3 > 0
+        model = LinearDiscriminantAnalysis().fit(X, y)
+        assert_allclose(model.score(backend.make(X), y, backend.make(w)), model.score(X[w], y[w]), atol=0.01)
 
     def test_several_targets(self, host_backend):
         X, y = rows()

@@ -73,6 +73,9 @@ def as_array(x: Any, /) -> tuple[Any, Array | None]:
     da = dask_array()
     # Not `x.to_dask_array()`: what X and y have in common is one task here, and one dtype rules all parts.
     frame = x.optimize(fuse=False)
+    if frame.npartitions != x.npartitions:
+        # Parts of a Parquet file of which few columns are read were put together: y would be cut elsewhere than X.
+        frame = x.simplify()
     name = new_name("values")
     row = () if x.ndim == 1 else (len(x.columns),)
     keys = list(frame.__dask_keys__())

@@ -124,6 +124,7 @@ class CupyDevice:
         with cp.cuda.Device(number):
             self.copying = _Stream(cp.cuda.Stream(non_blocking=True))
             self.computing = _Stream(cp.cuda.Stream(non_blocking=True))
+            self.fetching = _Stream(cp.cuda.Stream(non_blocking=True))
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -132,12 +133,12 @@ class CupyDevice:
             try:
                 yield
             finally:
-                self.copying.stream.synchronize()
-                self.computing.stream.synchronize()
+                for one in (self.copying, self.computing, self.fetching):
+                    one.stream.synchronize()
 
     def event(self) -> Any:
-        """Return a new event; one that takes no time is cheaper."""
-        return self._cp.cuda.Event(disable_timing=True)
+        """Return a new event; one that takes no time is cheaper, and who waits for it leaves the processor to others."""
+        return self._cp.cuda.Event(block=True, disable_timing=True)
 
     def pinned(self, nbytes: int, /) -> Array:
         """Return page-locked host memory, as bytes; CuPy's pool keeps it for the next pass."""
@@ -160,6 +161,18 @@ class CupyDevice:
     def copy(self, source: Array, room: Any, start: int, /) -> None:
         """Have bytes of pinned memory copied to a room, on the copying stream."""
         (room.data + start).copy_from_host_async(source.ctypes.data, source.nbytes, self.copying.stream)
+
+    def fetch(self, room: Any, start: int, target: Array, /) -> None:
+        """Have bytes of a room copied to pinned memory, on the fetching stream."""
+        (room.data + start).copy_to_host_async(target.ctypes.data, target.nbytes, self.fetching.stream)
+
+    def is_pinned(self, values: Array, /) -> bool:
+        """Say whether a host array lies in page-locked memory: both its ends do."""
+        runtime = self._cp.cuda.runtime
+        first = values.ctypes.data
+        with self._cp.cuda.Device(self.number):
+            kinds = [runtime.pointerGetAttributes(at).type for at in (first, first + values.nbytes - 1)]
+        return all(kind == runtime.memoryTypeHost for kind in kinds)
 
     def launch(self, work: Callable[[], T], /) -> Callable[[], T]:
         """Do what gives the device work, on the computing stream."""

@@ -130,7 +130,14 @@ def _measured(device: Machine, given: argparse.Namespace) -> dict[str, Any]:
     numbers: dict[str, Any] = {"name": "gpu", "machine": machine(), "about": device.about(), "bytes": given.bytes}
     numbers["files_in"] = str(within)
     limits = device.limits(given.bytes)
-    numbers |= {"limits": asdict(limits), "statistics": [], "fits": [], "agreement": {}, "finished": False}
+    numbers |= {
+        "limits": asdict(limits),
+        "statistics": [],
+        "fits": [],
+        "results": [],
+        "agreement": {},
+        "finished": False,
+    }
     settings = {} if given.block_bytes is None else {"block_bytes": given.block_bytes}
     with ooclearn.config_context(**settings):
         numbers["block_bytes"] = get_config()["block_bytes"]
@@ -140,6 +147,8 @@ def _measured(device: Machine, given: argparse.Namespace) -> dict[str, Any]:
                 numbers["statistics"] += _statistics(sample, device, limits, given)
                 written(numbers, given.out)
                 numbers["fits"] += _fits(sample, device, given)
+                written(numbers, given.out)
+                numbers["results"] += _results(sample, device, given)
                 written(numbers, given.out)
                 if columns == min(given.columns, key=lambda n: abs(n - 100)):
                     numbers["agreement"] = _agreement(sample, device)
@@ -286,6 +295,42 @@ def _fits(sample: Sample, device: Machine, given: argparse.Namespace) -> list[di
     return found
 
 
+# Results to disk.
+
+
+def _results(sample: Sample, device: Machine, given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure what writing a result takes, on the CPU with all cores and through the device: one number a row, and all."""
+    X, y = sample.scanned()
+    models = {"predict": pipeline().fit(X, y), "transform": scaler().fit(X)}
+    tables = {"cpu": X, "streamed": X.on(device.backend)}
+    target = sample.X.with_name("result.npy")
+    calls: dict[str, Callable[[], object]] = {
+        f"{method}, {place}": lambda method=method, model=model, rows=rows: getattr(model, method)(rows).to_npy(target)  # type: ignore[misc]  # of defaults
+        for method, model in models.items()
+        for place, rows in tables.items()
+    }
+    timings = interleaved(calls, given.repeats, settle=given.settle)
+    found = []
+    for method in models:
+        before = _ledger(device)
+        calls[f"{method}, streamed"]()
+        found.append(
+            {
+                "method": method,
+                "columns": sample.columns,
+                "rows": sample.rows,
+                "nbytes": sample.nbytes,
+                "seconds": {place: timings.seconds[f"{method}, {place}"] for place in tables},
+                "over_the_bus": _difference(before, _ledger(device)),
+            }
+        )
+    target.unlink()
+    tables.clear()
+    calls.clear()
+    device.tidy()
+    return found
+
+
 # Agreement.
 
 
@@ -335,6 +380,12 @@ def _agreement(sample: Sample, device: Machine) -> dict[str, Any]:
     found["predictions, fitted on the device, made on the CPU"] = _compared({"": on_host}, {"": expected}, 1e-9)
     found["predictions, fitted on the device, made there"] = _compared({"": there}, {"": expected}, 1e-9)
     found["predictions, fitted on the CPU, made on the device"] = _compared({"": back}, {"": expected}, 1e-9)
+    written_there, written_here = sample.X.with_name("there.npy"), sample.X.with_name("here.npy")
+    on_device.predict(sent).to_npy(written_there)
+    on_device.predict(X).to_npy(written_here)
+    found["predictions, written from the device and from the CPU"] = _compared(
+        {"": np.load(written_there)}, {"": np.load(written_here)}, 1e-9
+    )
     return found
 
 

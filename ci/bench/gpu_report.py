@@ -26,7 +26,7 @@ def tables_of(numbers: Numbers) -> list[str]:
     """Return all tables, in Markdown."""
     about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in numbers["about"].items())
     tables = [f"\n## The device: {numbers['bytes'] / 1e9:.2f} GB a table\n\n{about}", _limits(numbers)]
-    tables += [_statistics(numbers), _fits(numbers), _agreement(numbers)]
+    tables += [_statistics(numbers), _fits(numbers), _results(numbers), _agreement(numbers)]
     rows = [[name, found, wanted, met] for name, found, wanted, met in asked(numbers)]
     return [*tables, markdown(["asked", "measured", "wanted", "met"], rows)]
 
@@ -87,6 +87,26 @@ def _fits(numbers: Numbers) -> str:
         rows.append([name, *(f"{seconds[place]:.3f}" for place in PLACES), *ratios])
     cores = numbers["machine"]["cores"]
     heads = [f"fit; the CPU has {cores} cores", *PLACES.values(), "faster, from the file", "faster, from its memory"]
+    return markdown(heads, rows)
+
+
+def _results(numbers: Numbers) -> str:
+    rows = []
+    for one in numbers["results"]:
+        seconds = {place: median(values) for place, values in one["seconds"].items()}
+        over = one["over_the_bus"]
+        cells = [f"{seconds['cpu']:.3f}", f"{seconds['streamed']:.3f}", f"{seconds['cpu'] / seconds['streamed']:.2f} x"]
+        cells += [f"{over['up'] / one['nbytes']:.2f}", f"{over['down'] / one['nbytes']:.2f}", str(over["waits"])]
+        rows.append([f"{one['method']}, {one['rows']:,} x {one['columns']}", *cells])
+    heads = [
+        "from a file to a file",
+        PLACES["cpu"],
+        "through the device, s",
+        "faster",
+        "sent, of the table",
+        "back",
+        "waits",
+    ]
     return markdown(heads, rows)
 
 
@@ -204,7 +224,7 @@ def measured_page(file: Path) -> str:
     text += "\n\n" + " ".join(_overtaking(numbers))
     rows = [list(row) for row in asked(numbers)]
     wanted = markdown(["the worst of all tables", "measured", "wanted", "met"], rows)
-    return "\n\n".join([text, _limits(numbers), _fits(numbers), _statistics(numbers), wanted])
+    return "\n\n".join([text, _limits(numbers), _fits(numbers), _results(numbers), _statistics(numbers), wanted])
 
 
 def into_page(page: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from ooclearn.buffers import local_buffers
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.statistics.held import as_held
 from ooclearn.types import Array
+from ooclearn.unlooked import only_counted
 
 __all__ = ["centred", "distances", "nearest", "nearest_label", "runs_there"]
 
@@ -143,7 +144,7 @@ def _about(x: Array, centers: Array) -> tuple[Array, Array]:
 
 def _refuse(x: Array) -> None:
     xp = namespace(x)
-    if not xp.isdtype(x.dtype, "real floating"):
+    if not xp.isdtype(x.dtype, "real floating") or only_counted(x):
         return
     with np.errstate(invalid="ignore", over="ignore"):
         if bool(xp.isfinite(xp.sum(x))):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ooclearn._namespace import device_of, float_dtype, int_dtype, like, namespace, run_of
-from ooclearn.backend import backend_of
 from ooclearn.cluster.distances import centred, nearest
 from ooclearn.rowmaps import Kind, RowMap
 from ooclearn.statistics.added import weight_sums, widened
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
+from ooclearn.statistics.coded import host
 from ooclearn.statistics.held import as_held
 from ooclearn.statistics.protocol import Sums
 from ooclearn.types import Array
@@ -125,14 +125,14 @@ class DrawnRows:
         weights = np.ones(n)
         if rows.w is not None:
             refuse_weights(rows.w)
-            weights = _host(rows.w)
+            weights = host(rows.w)
         odds = weights
         if self.centers is not None:
             assert self.center is not None
             with np.errstate(invalid="ignore", over="ignore"):
                 moved, held = centred(x, self.center)
                 at = like(self.centers - (held - self.center), x, float_dtype(x))
-                odds = weights * _host(nearest(moved, at)[1])
+                odds = weights * host(nearest(moved, at)[1])
                 if not np.isfinite(odds.sum()):
                     refuse_nonfinite(x)
         drawable = np.flatnonzero(odds > 0)
@@ -251,8 +251,4 @@ def _rows(x: Array, at: Array) -> Array:
     """Return the rows at these positions on the host, in float64."""
     if isinstance(x, np.ndarray):
         return x[at].astype(np.float64, copy=False)
-    return _host(namespace(x).take(x, like(at, x, int_dtype(x)), axis=0))
-
-
-def _host(x: Array) -> Array:
-    return np.asarray(backend_of(x).to_host(x), dtype=np.float64)
+    return host(namespace(x).take(x, like(at, x, int_dtype(x)), axis=0))

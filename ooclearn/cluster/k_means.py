@@ -181,9 +181,10 @@ default='k-means||'
     def _take_rows(self, X: Blocks, row_map: RowMap | None) -> None:
         """Set the labels of the rows that a pipeline was fitted to, which came through `row_map`."""
         labels = X.map(compose(row_map, self._method_map("predict", n_columns=None, dtype=X.dtype)))
-        self.labels_: Any = labels if X.backend_name == "numpy" else labels.on(X.backend_name)
         if getattr(getattr(X, "source", None), "in_memory", False):
-            self.labels_ = labels.to_numpy()
+            self.labels_: Any = labels.to_numpy()
+        else:
+            self.labels_ = labels if X.backend_name == "numpy" else labels.on(X.backend_name)
 
     def _start(self, schema: Schema, random: Any) -> Start:
         """Return how to start; refuse what can be told before reading."""

@@ -38,8 +38,11 @@ def whole(text: str, /) -> int:
     >>> whole("1e8"), whole("250_000")
     (100000000, 250000)
     """
-    value = float(text)
-    if value < 1 or value != int(value):
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value < float("inf") or value != int(value):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0, such as 1000000 or 1e8")
     return int(value)
 
@@ -117,6 +120,8 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
 
 def _refuse_early(options: argparse.Namespace, recipe: Recipe) -> None:
     """Raise what would stop the job, before a large table is written for it."""
+    if not options.timeline.absolute().parent.is_dir():
+        raise NotADirectoryError(f"there is no folder {options.timeline.parent} for --timeline")
     (X, y), _ = recipe.generated()
     needed = job.plan(X, y, options.backend).memory + _OVERHEAD
     if needed > options.memory:

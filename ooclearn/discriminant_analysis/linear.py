@@ -235,7 +235,10 @@ class LinearDiscriminantAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMix
 
     @property
     def _n_features_out(self) -> int:
-        return self._row_map().columns(None) or 0
+        if hasattr(self, "_projection_"):
+            return self._projection_.columns(None) or 0
+        limit = min(len(self.classes_) - 1, self.coef_.shape[1])
+        return limit if self.n_components is None else int(self.n_components)
 
     def decision_function(self, X: Any) -> Any:
         """Return how far each class is ahead: a linear score, by blocks, in parallel.

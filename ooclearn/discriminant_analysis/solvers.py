@@ -8,7 +8,7 @@ import numpy as np
 
 from ooclearn.spectral import inverse_root, signed
 from ooclearn.statistics import ClassScatterState
-from ooclearn.statistics.moments import sum_and_rest
+from ooclearn.statistics.means import sum_and_rest
 from ooclearn.types import Array
 
 __all__ = ["Discriminants", "Groups", "by_eigenvalues", "by_singular_values", "by_solving", "covariances_of", "shrunk"]

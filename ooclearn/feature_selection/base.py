@@ -14,6 +14,7 @@ from ooclearn.base import MergeableTransformer
 from ooclearn.rowmaps import Columns, Kind, RowMap, Rowwise, compose
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.types import Array
+from ooclearn.unlooked import only_counted
 
 __all__ = ["Selector"]
 
@@ -85,7 +86,7 @@ class Selector(MergeableTransformer):
 def _finite(block: Array) -> Array:
     """Return `block`; raise if a cell is not finite, in a column that is left out too."""
     xp = namespace(block)
-    if xp.isdtype(block.dtype, "real floating"):
+    if xp.isdtype(block.dtype, "real floating") and not only_counted(block):
         with np.errstate(invalid="ignore", over="ignore"):
             fine = bool(xp.isfinite(xp.sum(block)))
         if not fine:

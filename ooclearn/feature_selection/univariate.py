@@ -45,9 +45,11 @@ class _Filter(Selector):
         return self._grow(X, y=y)
 
     def _table(self, X: Any, y: Any = None, sample_weight: Any = None, *, reset: bool = True) -> Table:
-        score = score_of_function(self.score_func)
-        table = super()._table(X, y, sample_weight, reset=reset)
-        return scored_table(type(self).__name__, table, score)
+        return self._with_target(super()._table(X, y, sample_weight, reset=reset))
+
+    def _with_target(self, table: Table) -> Table:
+        """Return the table; refuse targets that the score function does not take."""
+        return scored_table(type(self).__name__, table, score_of_function(self.score_func))
 
     def _statistic(self, schema: Schema) -> Statistic[Any]:  # noqa: ARG002  (the protocol's signature)
         return score_of_function(self.score_func).statistic

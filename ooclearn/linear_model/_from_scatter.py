@@ -74,24 +74,6 @@ class MergeableRegressor(LinearRegressor, Mergeable):
     ``_cutoff``, and the fit makes a second pass for a triangular factor if they do.
     """
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit to rows and their targets.
-
-        Parameters
-        ----------
-        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
-            The rows.
-        y : array-like or Blocks of shape (n_samples,) or (n_samples, n_targets)
-            The targets.
-        sample_weight : array-like or Blocks of shape (n_samples,), optional
-            Weights of the rows, 0 or more.
-
-        Returns
-        -------
-        self
-        """
-        return self._fit(X, y, sample_weight)
-
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Take in more rows, in one pass over them, as if all had been fitted at once; parameters as for :meth:`fit`."""
         return self._grow(X, sample_weight, y)

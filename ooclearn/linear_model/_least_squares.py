@@ -72,13 +72,13 @@ def problem_of(state: Any, /, *, centred: bool, cutoff: float = 0.0) -> Problem:
             f"all of the {state.rows:,} sample weights are zero; expected at least one above 0, leave sample_weight out "
             "to count each row once"
         )
-    d = len(state.mean) - state.n_targets
+    d = state.n_columns
     if isinstance(state, ScatterState):
         A, b = _root(state, cutoff)
         residual = np.diagonal(state.yy) - np.sum(b * b, axis=0)
     else:
-        A, b = state.factor[:d, :d], state.factor[:d, d:]
-        residual = np.sum(state.factor[d:, d:] ** 2, axis=0)
+        A, b = state.xx, state.xy
+        residual = np.sum(state.yy**2, axis=0)
     mean = state.mean.astype(np.longdouble) + state.rest
     problem = Problem(A, b, np.maximum(residual, 0.0), mean[:d], mean[d:], state.rows, state.weight)
     if centred:

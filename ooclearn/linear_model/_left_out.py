@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LeftOut", "LeftOutState", "Model"]
 
+# What is left of 1 once the leverage is subtracted has few digits below this, and the error of the row no more.
+_LEAST_REST = 1e-10
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -157,7 +160,9 @@ def _squares(model: Sums, constant: float, rows: Rows, w: Array | None) -> Array
         leverage = z2 @ model["share"][:, k : k + 1] + constant
         if weight is not None:
             leverage = leverage * weight
-        errors = (off - z @ model["coef"][:, k, :]) / (1.0 - leverage)
+        rest = 1.0 - leverage
+        rest = xp.where(rest > _LEAST_REST, rest, xp.zeros_like(rest))
+        errors = (off - z @ model["coef"][:, k, :]) / rest
         errors = errors * errors
         sums.append(xp.sum(errors if weight is None else errors * weight, axis=0))
     return xp.stack(sums)

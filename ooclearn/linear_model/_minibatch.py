@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ from ooclearn._namespace import device_of, float_dtype, is_numpy, like, namespac
 from ooclearn.linear_model._sgd_losses import SgdLoss, at_least, at_most
 from ooclearn.types import Array
 
-__all__ = ["Batch", "Descent", "Held", "Penalty", "Schedule", "begun", "descended"]
+__all__ = ["Batch", "Descent", "Held", "Penalty", "Schedule", "begun", "descended", "of_model", "side_by_side"]
 
 # The arrays that training goes on from, by name; on the device of the rows, or on the host.
 Held = dict[str, Any]
@@ -34,6 +36,10 @@ Held = dict[str, Any]
 _FIRST_STEPS = 8
 # Batches after which steps are shorter by the square root of 2, for losses with corners.
 _CORNERS = 16
+# What is held once, not for each model.
+_OF_ALL = ("top", "weight")
+# For so many batches settings are sent to a device at once: some libraries wait for it to send anything.
+_AHEAD = 32
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,23 @@ class Schedule:
         """Return the sum of the steps of so many rows, of which the first is row `t` of all, counted from 1."""
         if self.kind == "constant":
             return self.eta0 * rows
-        row = t + np.arange(rows)
         if self.kind == "optimal":
             # The first step is that by which coefficients get a size that is typical of this penalty.
-            first = np.sqrt(1.0 / np.sqrt(self.alpha))
-            return float(np.sum(1.0 / (self.alpha * (1.0 / (first * self.alpha) + row - 1.0))))
-        return float(np.sum(self.eta0 / row**self.power_t))
+            first = math.sqrt(1.0 / math.sqrt(self.alpha))
+            row = np.arange(rows) + (1.0 / (first * self.alpha) + (t - 1.0))
+            return float(np.sum(1.0 / row)) / self.alpha
+        return self.eta0 * _powers(self.power_t, t, rows)
+
+
+@lru_cache(maxsize=4096)
+def _total(schedule: Schedule, t: int, rows: int) -> float:
+    return schedule.total(t, rows)
+
+
+@lru_cache(maxsize=64)
+def _powers(power_t: float, t: float, rows: int) -> float:
+    """Return the sum over rows of their numbers to the power ``-power_t``; models trained side by side ask for the same."""
+    return float(np.sum((t + np.arange(rows)) ** -float(power_t)))
 
 
 @dataclass(frozen=True)
@@ -78,10 +95,8 @@ class Descent:
 
     Attributes
     ----------
-    loss : SgdLoss
-        The loss.
-    penalties, schedules : sequence of Penalty, Schedule
-        One for each model.
+    losses, penalties, schedules : sequence of SgdLoss, Penalty, Schedule
+        One for each model; it is best if equal losses are side by side.
     fit_intercept : bool
         Whether models have constants, which are not penalised.
     average : int
@@ -90,12 +105,24 @@ class Descent:
         Rows of a batch that is no epoch's last.
     """
 
-    loss: SgdLoss
+    losses: Sequence[SgdLoss]
     penalties: Sequence[Penalty]
     schedules: Sequence[Schedule]
     fit_intercept: bool = True
     average: int = 0
     batch_rows: int = 1
+    # What has been sent to a device for the coming batches.
+    ahead: dict[Any, Array] = field(default_factory=dict, init=False, repr=False)
+
+    def settings(self, t: int, rows: int, /) -> list[list[float]]:
+        """Return bound of the curvature, both factors of the penalty, and sum of the steps, of each model for a batch."""
+        corners = math.sqrt(1.0 + (t - 1) / self.batch_rows / _CORNERS)
+        return [
+            [one.curvature * (1.0 if one.smooth else corners) / rows for one in self.losses],
+            [one.l2 for one in self.penalties],
+            [one.l1 for one in self.penalties],
+            [_total(one, t, rows) for one in self.schedules],
+        ]
 
     @property
     def models(self) -> int:
@@ -136,7 +163,7 @@ def begun(descent: Descent, batch: Batch, /) -> Held:
     held = {
         "coef": xp.zeros((rows, columns), dtype=wide, device=device),
         "constant": xp.zeros((rows, 1), dtype=wide, device=device),
-        "trouble": xp.zeros((1,), dtype=wide, device=device),
+        "trouble": xp.zeros((rows, 1), dtype=wide, device=device),
     }
     for _ in range(_FIRST_STEPS):
         top = _followed(*_gradients(descent, batch, top, _raw(batch, top)), top)[0]
@@ -162,25 +189,20 @@ def descended(held: Held, descent: Descent, batch: Batch, t: int, /) -> Held:
     coef, constant, top = held["coef"], held["constant"], held["top"]
     n, outputs, curves = coef.shape[0], coef.shape[0] // models, top.shape[0]
     raw = _raw(batch, xp.concat([xp.concat([coef, constant], axis=1), top], axis=0))
-    slope = descent.loss.slope(raw[:n, :], _for_each(batch.target, models))
+    slope = _slopes(descent, raw[:n, :], batch.target)
     gradient, offset = _gradients(descent, batch, top, xp.concat([slope, raw[n:, :]], axis=0))
     top, curve = _followed(gradient[n:, :], offset[n:, :], top)
 
     longest = _longest_row(descent, batch)
     bend = xp.astype(longest, curve.dtype, copy=False) + (rows - 1) * curve
-    curvature = descent.loss.curvature
-    if not descent.loss.smooth:
-        curvature *= math.sqrt(1.0 + (t - 1) / descent.batch_rows / _CORNERS)
-    bend = curvature / rows * (bend if curves == 1 else _for_each(bend, models))
-    l2 = _of_models([one.l2 for one in descent.penalties], outputs, coef)
-    l1 = _of_models([one.l1 for one in descent.penalties], outputs, coef)
-    total = _of_models([one.total(t, rows) for one in descent.schedules], outputs, coef)
+    curvature, l2, l1, total = _of_models(descent, t, rows, outputs, coef)
+    bend = curvature * (bend if curves == 1 else _for_each(bend, models))
     step = at_most(1.0 / (bend + l2), total)
 
     coef = coef - step * (l2 * coef + gradient[:n, :])
     constant = constant - step * offset[:n, :]
     # Rows that are too long for their square would stop the descent without a word.
-    trouble = held["trouble"] + 0.0 * xp.sum(bend)
+    trouble = held["trouble"] + 0.0 * bend
     out = held | {"coef": coef, "constant": constant, "top": top, "trouble": trouble}
     if any(one.l1 for one in descent.penalties):
         out |= _shrunk(coef, held, step * l1)
@@ -191,6 +213,53 @@ def descended(held: Held, descent: Descent, batch: Batch, t: int, /) -> Held:
             mean = held.get(f"mean_{name}", out[name])
             out[f"mean_{name}"] = mean + share * (out[name] - mean)
     return out
+
+
+def side_by_side(descents: Sequence[Descent], helds: Sequence[Held | None], /) -> tuple[Descent, Held | None]:
+    """Return models, each trained with the same rows so far or with none, as models that are trained at once."""
+    descent = replace(
+        descents[0],
+        losses=[one for descent in descents for one in descent.losses],
+        penalties=[one for descent in descents for one in descent.penalties],
+        schedules=[one for descent in descents for one in descent.schedules],
+    )
+    first = helds[0]
+    if first is None:
+        return descent, None
+    xp = namespace(first["coef"])
+    out = {}
+    for name in dict.fromkeys(name for held in helds if held for name in held):
+        # Models without a penalty on absolute values have not been owed anything.
+        shaped = {"owed": "constant", "paid": "coef"}.get(name, name)
+        every = [held.get(name, xp.zeros_like(held[shaped])) for held in helds if held]
+        out[name] = first[name] if name in _OF_ALL else xp.concat(every, axis=0)
+    return descent, out
+
+
+def of_model(held: Held, descent: Descent, model: int, /) -> Held:
+    """Return what is held for one of several models, as if it had been trained alone."""
+    outputs = held["coef"].shape[0] // descent.models
+    penalised = descent.penalties[model].l1 > 0.0
+    return {
+        name: value if name in _OF_ALL else value[model * outputs : (model + 1) * outputs, :]
+        for name, value in held.items()
+        if penalised or name not in ("owed", "paid")
+    }
+
+
+def _slopes(descent: Descent, raw: Array, target: Array) -> Array:
+    """Return the slopes of the losses, for raw predictions of all models."""
+    xp = namespace(raw)
+    rows = raw.shape[1]
+    found, start = [], 0
+    for loss, run in groupby(descent.losses):
+        models = len(list(run))
+        stop = start + models * target.shape[0]
+        # No target is copied for a model.
+        part = xp.reshape(raw[start:stop, :], (models, *target.shape))
+        found.append(xp.reshape(loss.slope(part, xp.expand_dims(target, axis=0)), (stop - start, rows)))
+        start = stop
+    return found[0] if len(found) == 1 else xp.concat(found, axis=0)
 
 
 def _shrunk(coef: Array, held: Held, more: Array) -> Held:
@@ -255,8 +324,28 @@ def _for_each(values: Array, models: int) -> Array:
     return values if models == 1 else namespace(values).tile(values, (models, 1))
 
 
-def _of_models(values: Sequence[float], outputs: int, x: Array) -> Any:
-    """Return a number for each model as one for each row of the coefficients; as a number if all are equal."""
-    if all(value == values[0] for value in values):
-        return float(values[0])
-    return like(np.repeat(np.asarray(values, dtype=np.float64), outputs)[:, None], x, x.dtype)
+def _of_models(descent: Descent, t: int, rows: int, outputs: int, x: Array) -> list[Any]:
+    """Return each of the settings as one for each row of the coefficients; as a number if those of all models are equal."""
+    settings = descent.settings(t, rows)
+    numbers = [float(values[0]) if all(value == values[0] for value in values) else None for values in settings]
+    if None not in numbers:
+        return numbers
+    columns = _sent(descent, t, rows, outputs, x)
+    return [columns[:, k : k + 1] if number is None else number for k, number in enumerate(numbers)]
+
+
+def _sent(descent: Descent, t: int, rows: int, outputs: int, x: Array) -> Array:
+    """Return the settings for a batch, one row for each row of the coefficients, on their device."""
+
+    def repeated(first: int) -> Array:
+        return np.repeat(np.asarray(descent.settings(first, rows), dtype=np.float64).T, outputs, axis=0)
+
+    if is_numpy(x):
+        return repeated(t)
+    there = f"{x.dtype} {device_of(x)}"
+    if (t, rows, there) not in descent.ahead:
+        count = _AHEAD if rows == descent.batch_rows else 1
+        sent = like(np.stack([repeated(t + k * rows) for k in range(count)]), x, x.dtype)
+        descent.ahead.clear()
+        descent.ahead.update({(t + k * rows, rows, there): sent[k, ...] for k in range(count)})
+    return descent.ahead[t, rows, there]

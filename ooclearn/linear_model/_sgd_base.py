@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -12,7 +12,7 @@ import numpy as np
 from ooclearn._compat import Interval, StrOptions
 from ooclearn.base import busy, commit, unfitted_copy
 from ooclearn.exceptions import DataError
-from ooclearn.feeds import Feed, Order
+from ooclearn.feeds import Feed, Joint, Order
 from ooclearn.labels import Labels
 from ooclearn.linear_model._minibatch import Descent, Held, Penalty, Schedule
 from ooclearn.linear_model._sgd_losses import SgdLoss
@@ -118,8 +118,8 @@ class MiniBatchModel(Predictor):
             commit(self, working)
         return self
 
-    def _requests(self, schema: Schema) -> Sequence[Request]:  # noqa: ARG002  (the same for every table)
-        feeds = [self._feed(None, Labels(None), epoch) for epoch in range(self.epochs)]
+    def _requests(self, schema: Schema) -> Sequence[Request]:
+        feeds = [self._feed(None, Labels(None), epoch, schema) for epoch in range(self.epochs)]
         return [Distinct(), *feeds] if self._asks_classes() else feeds
 
     def _passes(self, schema: Schema) -> Fit:
@@ -129,7 +129,7 @@ class MiniBatchModel(Predictor):
         trainer = Trainer(self._descent(schema), targets, None if new else self._trained_, 1 if new else int(self.t_))
         done = 0 if new else self.n_iter_
         for epoch in range(done, done + (self.epochs if self._whole else 1)):
-            yield self._feed(trainer, labels, epoch)
+            yield self._feed(trainer, labels, epoch, schema)
             trainer.end_epoch()
             held = trainer.brought()
             if "weight" in held and held["weight"][0] == 0:
@@ -152,14 +152,14 @@ class MiniBatchModel(Predictor):
         penalty = Penalty.named(self.penalty, self.alpha, self.l1_ratio)
         schedule = Schedule(self.learning_rate, self.eta0, self.power_t, self.alpha)
         rows = self._rows_of_batch(schema)
-        return Descent(self._loss(), (penalty,), (schedule,), self.fit_intercept, int(self.average), rows)
+        return Descent((self._loss(),), (penalty,), (schedule,), self.fit_intercept, int(self.average), rows)
 
     def _rows_of_batch(self, schema: Schema) -> int:
         if self.batch_rows is not None:
             return self.batch_rows
         return _MOST if schema.n_rows is None else min(_MOST, max(_LEAST, schema.n_rows // _BATCHES))
 
-    def _feed(self, trainer: Trainer | None, labels: Labels, epoch: int) -> Feed:
+    def _feed(self, trainer: Trainer | None, labels: Labels, epoch: int, schema: Schema) -> Feed:
         state = self.random_state
         # A generator is not used up: a fit that fails, or is only explained, leaves it as it was.
         drawn = copy.deepcopy(state).randint(2**31) if hasattr(state, "randint") else (state or 0)
@@ -169,21 +169,39 @@ class MiniBatchModel(Predictor):
             Order(self.block_rows, self.shuffle, seed),
             mark=_nothing if trainer is None else trainer.mark,
             check=HostCheck(labels),
-            finite="host",
+            finite=True,
+            notices=True,
             title="mini-batches"
             + (f", epoch {epoch + 1} of {self.epochs}" if self._whole and self.epochs > 1 else "")
             + (", shuffled" if self.shuffle else ""),
+            reads_only=True,
+            joint=Joint(self._alike(schema, epoch), trainer, Trainer.as_one),
         )
+
+    def _alike(self, schema: Schema, epoch: int) -> Hashable:
+        """Return what is equal for models that are trained as one on the same rows: all but losses, penalties, steps."""
+        weights = getattr(self, "class_weight", None)
+        weights = frozenset(weights.items()) if isinstance(weights, dict) else weights
+        begun = self._whole, epoch
+        rows = self._rows_of_batch(schema)
+        return type(self), weights, bool(self.fit_intercept), int(self.average), rows, begun
 
     def _careful(self, labels: Labels) -> Feed:
         """Return a feed that trains nothing, and refuses cells that are no numbers."""
-        return Feed(_nothing, Order(self.block_rows), check=Check(labels), finite=True, title="the cell at fault")
+        return Feed(
+            _nothing,
+            Order(self.block_rows),
+            check=Check(labels),
+            finite=True,
+            title="the cell at fault",
+            reads_only=True,
+        )
 
 
 def _sound(held: Held) -> bool:
     """Say whether nothing has spoilt the models."""
     names = [name for name in held if name.endswith(("coef", "constant"))]
-    return bool(held["trouble"][0] == 0.0) and all(bool(np.isfinite(held[name]).all()) for name in names)
+    return bool((held["trouble"] == 0.0).all()) and all(bool(np.isfinite(held[name]).all()) for name in names)
 
 
 def _nothing(*_: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ooclearn._namespace import namespace
@@ -106,9 +107,9 @@ CLASSIFICATION = {
 REGRESSION = ("squared_error", "huber", "epsilon_insensitive", "squared_epsilon_insensitive")
 
 
+@cache
 def sgd_loss(name: str, epsilon: float = 0.1) -> SgdLoss:
-    """Return a loss by scikit-learn's name for it."""
-    epsilon = float(epsilon)
+    """Return a loss by scikit-learn's name for it; the same one for the same arguments."""
     if name in CLASSIFICATION:
         return CLASSIFICATION[name]
     return {

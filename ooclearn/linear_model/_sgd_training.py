@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +14,7 @@ from ooclearn.backend import backend_of
 from ooclearn.blocks import concatenated
 from ooclearn.exceptions import DataError
 from ooclearn.labels import Labels
-from ooclearn.linear_model._minibatch import Batch, Descent, Held, begun, descended
+from ooclearn.linear_model._minibatch import Batch, Descent, Held, begun, descended, of_model, side_by_side
 from ooclearn.partial import host
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
 from ooclearn.summing import brought_back
@@ -20,6 +22,11 @@ from ooclearn.table import Rows
 from ooclearn.types import Array
 
 __all__ = ["ClassTargets", "HostCheck", "NumberTargets", "Trainer"]
+
+
+# Models are trained as one as long as the predictions for a batch take no more bytes; temporary arrays take several times
+# that.
+_AT_ONCE = 2**25
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class HostCheck:
 class NumberTargets:
     """Targets that are numbers."""
 
+    outputs = 1
+
     def of(self, y: Array, x: Array, /) -> tuple[Array, Array | None, Any]:
         """Return targets, factors of the weights, and what is not 0 if some will not do."""
         xp = namespace(x)
@@ -70,6 +79,7 @@ class ClassTargets:
     def __init__(self, classes: Array, weight: Array | None = None) -> None:
         self.classes = classes
         self.weight = weight
+        self.outputs = 1 if len(classes) == 2 else len(classes)
         self._there: dict[str, Array] = {}
 
     def of(self, y: Array, x: Array, /) -> tuple[Array, Array | None, Any]:
@@ -113,6 +123,8 @@ class ClassTargets:
 class Trainer:
     """Trains linear models on blocks, in batches that run over their borders.
 
+    One whose model is trained as one with others, by another trainer, is a :class:`Part` of that.
+
     No value is looked at between blocks: what spoils the models leaves its mark in them, or is counted beside.
 
     Parameters
@@ -131,9 +143,11 @@ class Trainer:
         self.descent = descent
         self.targets = targets
         self.batch_rows = descent.batch_rows
-        self.held = None if held is None else held | {"trouble": np.zeros(1)}
+        self.held = None if held is None else held | {"trouble": np.zeros(np.shape(held["constant"]))}
         self.t = t
+        self.part: Part | None = None
         self._left: list[Rows] = []
+        self._brought: Held | None = None
 
     def consume(self, rows: Rows, /) -> None:
         """Train on the rows of a block and those left over before; keep what makes no whole batch."""
@@ -161,14 +175,59 @@ class Trainer:
 
     def mark(self) -> Any:
         """Return what training goes on from."""
+        if self.part is not None:
+            held, t, left = self.part.whole.mark()
+            return (self.part.of(held) if held else held), t, left
         return dict(self.held or {}), self.t, list(self._left)
 
     def brought(self) -> Held:
-        """Return the models as host arrays, by one copy."""
+        """Return the models as host arrays, by one copy; by one for all, if they were trained as one."""
+        if self.part is not None:
+            # Copies: none keeps the arrays of the others in memory.
+            return {name: value.copy() for name, value in self.part.of(self.part.whole.brought()).items()}
         assert self.held is not None
-        coef = self.held["coef"]
-        held = [self.held] if is_numpy(coef) else brought_back([self.held], backend_of(coef).to_host)
-        return held[0]
+        if self._brought is None:
+            coef = self.held["coef"]
+            held = [self.held] if is_numpy(coef) else brought_back([self.held], backend_of(coef).to_host)
+            self._brought = held[0]
+        return self._brought
+
+    @classmethod
+    @contextmanager
+    def as_one(cls, trainers: Sequence[Trainer], /) -> Iterator[Callable[[Rows], None]]:
+        """Give what trains the models of all trainers; at the end, each of these goes on from its own."""
+        # Equal losses are put side by side: the slopes of their models are computed at once.
+        losses = [trainer.descent.losses[0] for trainer in trainers]
+        trainers = sorted(trainers, key=lambda trainer: losses.index(trainer.descent.losses[0]))
+        first = trainers[0]
+        most = max(1, _AT_ONCE // (8 * first.batch_rows * first.targets.outputs))
+        wholes = [cls._whole(trainers[start : start + most]) for start in range(0, len(trainers), most)]
+
+        def consume(rows: Rows) -> None:
+            for whole in wholes:
+                whole.consume(rows)
+
+        yield consume
+        for whole in wholes:
+            if whole._left:
+                whole._train_on_left()
+        for trainer in trainers:
+            assert trainer.part is not None
+            whole = trainer.part.whole
+            trainer.held = None if whole.held is None else trainer.part.of(whole.held)
+            trainer.t = whole.t
+
+    @classmethod
+    def _whole(cls, trainers: Sequence[Trainer]) -> Trainer:
+        """Return what trains the models of all trainers, which become its parts."""
+        first = trainers[0]
+        descents, helds = [one.descent for one in trainers], [one.held for one in trainers]
+        descent, held = side_by_side(descents, helds)
+        whole = cls(descent, first.targets, None, first.t)
+        whole.held = held
+        for model, trainer in enumerate(trainers):
+            trainer.part = Part(whole, model)
+        return whole
 
     def _train_on_left(self) -> None:
         parts = zip(*((rows.X, rows.y, rows.w) for rows in self._left), strict=True)
@@ -176,6 +235,7 @@ class Trainer:
         self._train(rows)
 
     def _train(self, rows: Rows) -> None:
+        self.part = self._brought = None
         with np.errstate(all="ignore"):
             batch, trouble, weight = self._batch(rows)
             if self.held is None:
@@ -189,7 +249,7 @@ class Trainer:
             after["trouble"] = after["trouble"] + trouble
             if weight is not None:
                 after["weight"] = before["weight"] + weight if "weight" in before else weight
-            self.held = after
+            self.held, self._brought = after, None
         self.t += rows.n
 
     def _batch(self, rows: Rows) -> tuple[Batch, Any, Array | None]:
@@ -207,6 +267,18 @@ class Trainer:
         trouble = trouble + 0.0 * total + xp.sum(xp.astype(w < 0.0, x.dtype))
         w = xp.expand_dims(w, axis=0)
         return Batch(x, target, w if factor is None else w * factor), trouble, xp.reshape(total, (1,))
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A model, known by its number, of those that a trainer trains as one."""
+
+    whole: Trainer
+    model: int
+
+    def of(self, held: Held, /) -> Held:
+        """Return what is held for the model."""
+        return of_model(held, self.whole.descent, self.model)
 
 
 def _cut(rows: Rows, start: int, stop: int) -> Rows:

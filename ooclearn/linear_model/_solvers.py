@@ -93,6 +93,16 @@ class Problem:
         constant = intercept + coef @ self.center if self.intercept else np.zeros(len(coef))
         return self._symmetric(np.column_stack([coef * self.scale, constant]))
 
+    def resumed(self, coef: Array, intercept: Any) -> Point:
+        """Return where a search goes on from what an earlier fit has found; the objective there is not known."""
+        shape = (self.loss.n_raw, len(self.center))
+        if np.atleast_2d(coef).shape != shape:
+            raise ValueError(
+                f"Initialization coef is of shape {coef.shape}, expected shape {shape[-coef.ndim :]}: warm_start goes on "
+                f"from a fit with the same columns{' and number of classes' if coef.ndim > 1 else ''}"
+            )
+        return Point(self.parameters(np.atleast_2d(coef), np.atleast_1d(intercept)), np.inf)
+
     def _symmetric(self, v: Array) -> Array:
         """Return parameters of several classes, or a gradient, less what all classes have in common.
 
@@ -232,8 +242,9 @@ def newton(problem: Problem, start: Point, first: Array | None = None) -> Solvin
         if found is None:
             if problem.nothing(decrement, here.value):
                 return Solved(here.v, steps)
-            _give_up("Newton solver", steps, ": no step makes the objective smaller")
-            return Solved(here.v, steps)
+            # Where there is next to no curvature a Newton step leads anywhere; as scikit-learn's, this solver goes on
+            # by gradients then.
+            return (yield from lbfgs(problem, here, steps=steps))
         here = found
 
 
@@ -249,19 +260,29 @@ def _refuse_start(here: Point) -> None:
 def _searched(
     problem: Problem, here: Point, step: Array, slope: float, sizes: tuple[float, ...]
 ) -> Generator[LossSums, Any, Point | None]:
-    """Return the first point along a step that is low enough, with its derivatives; None if there is none."""
+    """Return a point along a step that is low enough, with its derivatives; None if there is none.
+
+    It is the first such, unless a shorter step gains far more: a step that overshoots leads to where the loss is straight
+    and its curvature nothing.
+    """
+    best: Point | None = None
     while sizes[0] > 1e-7 and not problem.exhausted:
         vectors = [here.v + size * step for size in sizes]
         points = problem.points(vectors, (yield problem.ask(vectors, hessian=True)))
-        for size, point in zip(sizes, points, strict=True):
-            if not _accepted(problem, here, point, size * slope):
-                continue
-            if point.hessian is None:
-                (full,) = problem.points([point.v], (yield problem.ask([point.v], hessian=True)))
-                return full
-            return point
+        low = [one for size, one in zip(sizes, points, strict=True) if _accepted(problem, here, one, size * slope)]
+        lowest = min(low, key=lambda one: one.value, default=None)
+        if best is None and lowest is not None and low[0].value - lowest.value <= 0.5 * (here.value - low[0].value):
+            best = low[0]
+            break
+        if best is not None and (lowest is None or lowest.value >= best.value):
+            break
+        best = lowest
+        if best is not None and best is not points[-1]:
+            break
         sizes = tuple(sizes[-1] / factor for factor in (2.0, 4.0, 8.0, 16.0))
-    return None
+    if best is not None and best.hessian is None:
+        (best,) = problem.points([best.v], (yield problem.ask([best.v], hessian=True)))
+    return best
 
 
 def _accepted(problem: Problem, here: Point, point: Point, slope: float) -> bool:
@@ -300,7 +321,12 @@ def newton_step(here: Point) -> Array:
     return (vectors @ (inverse * (vectors.T @ right)) / root).reshape(here.v.shape)
 
 
-def lbfgs(problem: Problem, start: Point, first: Array | None = None) -> Solving:  # noqa: ARG001  (as newton)
+def lbfgs(
+    problem: Problem,
+    start: Point,
+    first: Array | None = None,  # noqa: ARG001  (as newton)
+    steps: int = 0,
+) -> Solving:
     """Minimise by L-BFGS; each reading gives objective and gradient at several step sizes.
 
     References
@@ -314,7 +340,6 @@ def lbfgs(problem: Problem, start: Point, first: Array | None = None) -> Solving
         (here,) = problem.points([here.v], (yield problem.ask([here.v], hessian=False)))
         _refuse_start(here)
     pairs: list[tuple[Array, Array]] = []
-    steps = 0
     while True:
         assert here.gradient is not None
         if steps and here.steepest <= problem.tol:

@@ -133,7 +133,7 @@ class ElasticNet(MergeableRegressor):
             _, coef, gap, n_iter = enet_path(
                 A,
                 b,
-                l1_ratio=self._ratio(),
+                l1_ratio=float(self.l1_ratio),
                 alphas=[self.alpha],
                 precompute=False,
                 coef_init=np.zeros(A.shape[1]),
@@ -151,9 +151,6 @@ class ElasticNet(MergeableRegressor):
         self.n_iter_ = iterations[0] if n_targets == 1 else iterations
         self.dual_gap_ = gaps[0] if n_targets == 1 else np.asarray(gaps)
         self._set_coef(problem, np.asarray(coefs), self._dtype_, ravel=True)
-
-    def _ratio(self) -> float:
-        return float(self.l1_ratio)
 
     @property
     def sparse_coef_(self) -> Any:
@@ -230,13 +227,13 @@ class Lasso(ElasticNet):
         random_state: Any = None,
         selection: str = "cyclic",
     ) -> None:
-        self.alpha = alpha
-        self.fit_intercept = fit_intercept
-        self.max_iter = max_iter
-        self.tol = tol
-        self.positive = positive
-        self.random_state = random_state
-        self.selection = selection
-
-    def _ratio(self) -> float:
-        return 1.0
+        super().__init__(
+            alpha,
+            l1_ratio=1.0,
+            fit_intercept=fit_intercept,
+            max_iter=max_iter,
+            tol=tol,
+            positive=positive,
+            random_state=random_state,
+            selection=selection,
+        )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ooclearn._compat import Interval, StrOptions
 from ooclearn._namespace import namespace
 from ooclearn.exceptions import DataError
+from ooclearn.linear_model._deviance import Deviance
 from ooclearn.linear_model._loss_sums import InDomain, LossSums
 from ooclearn.linear_model._losses import Tweedie
 from ooclearn.linear_model._solvers import SOLVERS, Point, Problem, column_scale, newton_step
@@ -21,13 +21,8 @@ from ooclearn.plan import Repeated
 from ooclearn.predictors import Regressor
 from ooclearn.rowmaps import RowMap, Rowwise, compose
 from ooclearn.statistics import Join, Scatter, ScatterState
-from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
-from ooclearn.statistics.coded import host
 from ooclearn.table import Schema
 from ooclearn.types import Array
-
-if TYPE_CHECKING:
-    from ooclearn.table import Rows
 
 __all__ = ["GammaRegressor", "PoissonRegressor", "TweedieRegressor"]
 
@@ -47,12 +42,22 @@ class _GeneralizedLinearRegressor(Regressor):
         "warm_start": ["boolean"],
     }
 
-    alpha: float
-    fit_intercept: bool
-    solver: str
-    max_iter: int
-    tol: float
-    warm_start: bool
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        fit_intercept: bool = True,
+        solver: str = "newton-cholesky",
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+    ) -> None:
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
 
     def _loss(self) -> Tweedie:
         """Return the loss of a row."""
@@ -86,14 +91,7 @@ class _GeneralizedLinearRegressor(Regressor):
         )
         learned = getattr(self, "_learned", {}) if self.warm_start else {}
         if "coef_" in learned:
-            coef = np.atleast_2d(learned["coef_"])
-            if coef.shape[1] != state.n_columns:
-                raise ValueError(
-                    f"Initialization coef is of shape {learned['coef_'].shape}, expected shape ({state.n_columns},): "
-                    "warm_start goes on from a fit with the same columns"
-                )
-            point = Point(problem.parameters(coef, np.atleast_1d(learned["intercept_"])), np.inf)
-            step = None
+            point, step = problem.resumed(learned["coef_"], learned["intercept_"]), None
         else:
             point, step = self._start(problem, state)
         solved = yield from SOLVERS[self.solver](problem, point, step)
@@ -227,23 +225,6 @@ class PoissonRegressor(_GeneralizedLinearRegressor):
     array([2., 4.])
     """
 
-    def __init__(
-        self,
-        *,
-        alpha: float = 1.0,
-        fit_intercept: bool = True,
-        solver: str = "newton-cholesky",
-        max_iter: int = 100,
-        tol: float = 1e-4,
-        warm_start: bool = False,
-    ) -> None:
-        self.alpha = alpha
-        self.fit_intercept = fit_intercept
-        self.solver = solver
-        self.max_iter = max_iter
-        self.tol = tol
-        self.warm_start = warm_start
-
 
 class GammaRegressor(_GeneralizedLinearRegressor):
     """Generalised linear model with a gamma distribution and the logarithm as link.
@@ -263,23 +244,6 @@ class GammaRegressor(_GeneralizedLinearRegressor):
     >>> model.predict(np.array([[0.0], [1.0]])).round(6)
     array([2., 4.])
     """
-
-    def __init__(
-        self,
-        *,
-        alpha: float = 1.0,
-        fit_intercept: bool = True,
-        solver: str = "newton-cholesky",
-        max_iter: int = 100,
-        tol: float = 1e-4,
-        warm_start: bool = False,
-    ) -> None:
-        self.alpha = alpha
-        self.fit_intercept = fit_intercept
-        self.solver = solver
-        self.max_iter = max_iter
-        self.tol = tol
-        self.warm_start = warm_start
 
     def _loss(self) -> Tweedie:
         return GAMMA
@@ -338,14 +302,11 @@ class TweedieRegressor(_GeneralizedLinearRegressor):
         tol: float = 1e-4,
         warm_start: bool = False,
     ) -> None:
+        super().__init__(
+            alpha=alpha, fit_intercept=fit_intercept, solver=solver, max_iter=max_iter, tol=tol, warm_start=warm_start
+        )
         self.power = power
-        self.alpha = alpha
-        self.fit_intercept = fit_intercept
         self.link = link
-        self.solver = solver
-        self.max_iter = max_iter
-        self.tol = tol
-        self.warm_start = warm_start
 
     def _loss(self) -> Tweedie:
         log = self.power > 0 if self.link == "auto" else self.link == "log"
@@ -358,63 +319,3 @@ class TweedieRegressor(_GeneralizedLinearRegressor):
 
 def _means(raw: Array) -> Array:
     return namespace(raw).exp(_finite(raw))
-
-
-@dataclass(frozen=True)
-class DevianceState:
-    """State of :class:`Deviance`: weighted sums over rows, and the mean and squares of the targets."""
-
-    loss: Tweedie
-    n: float = 0.0
-    mean: float = 0.0
-    m2: float = 0.0
-    missed: float = 0.0
-    lacks: float = 0.0
-
-    def score(self) -> float:
-        """Return the share of the deviance that is explained."""
-        if not self.n:
-            return float("nan")
-        null = self.n * self.loss.null(self.mean, self.m2 / self.n) + self.lacks
-        # Half of the deviances, whose factor cancels.
-        return 1.0 - self.missed / null if null > 0 else float("nan") if self.missed else 1.0
-
-
-@dataclass(frozen=True)
-class Deviance:
-    """What the share of explained deviance needs."""
-
-    predict: RowMap
-    loss: Tweedie
-    parts: frozenset[str] = frozenset("Xyw")
-
-    def of(self, rows: Rows, /) -> DevianceState:
-        """Return the state of one block."""
-        if not rows.n:
-            return DevianceState(self.loss)
-        assert rows.y is not None
-        y = host(rows.y).reshape(-1)
-        refuse_nonfinite(y, role="y")
-        self.loss.refuse(y)
-        w = np.ones(rows.n)
-        if rows.w is not None:
-            refuse_weights(rows.w)
-            w = host(rows.w)
-        n = float(w.sum())
-        if not n:
-            return DevianceState(self.loss)
-        predicted = host(self.predict(rows.X)).reshape(-1)
-        lacks = self.loss.to_zero(y)
-        with np.errstate(divide="ignore", over="ignore"):
-            raw = np.log(predicted) if self.loss.log else predicted
-            missed = self.loss.values(raw.reshape(1, 1, -1), y)[0] + lacks
-        mean = float(w @ y) / n
-        return DevianceState(self.loss, n, mean, float(w @ (y - mean) ** 2), float(w @ missed), float(w @ lacks))
-
-    def merge(self, a: DevianceState, b: DevianceState, /) -> DevianceState:
-        """Return the state of the rows of `a` and `b`."""
-        if not a.n or not b.n:
-            return b if not a.n else a
-        n, delta = a.n + b.n, b.mean - a.mean
-        m2 = a.m2 + b.m2 + delta * delta * (a.n * (b.n / n))
-        return DevianceState(self.loss, n, a.mean + delta * (b.n / n), m2, a.missed + b.missed, a.lacks + b.lacks)

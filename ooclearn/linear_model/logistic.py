@@ -181,13 +181,7 @@ class LogisticRegression(Classifier):
         )
         learned = getattr(self, "_learned", {}) if self.warm_start else {}
         if "coef_" in learned:
-            shape = (problem.shape[0], problem.shape[1] - 1)
-            if learned["coef_"].shape != shape:
-                raise ValueError(
-                    f"Initialization coef is of shape {learned['coef_'].shape}, expected shape {shape}: warm_start goes on "
-                    "from a fit with the same columns and number of classes"
-                )
-            point, step = Point(problem.parameters(learned["coef_"], learned["intercept_"]), np.inf), None
+            point, step = problem.resumed(learned["coef_"], learned["intercept_"]), None
         else:
             point, step = start.point(problem, newton=self.solver != "lbfgs")
         solved = yield from SOLVERS[self.solver](problem, point, step)

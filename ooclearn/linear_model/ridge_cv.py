@@ -68,6 +68,8 @@ class RidgeCV(LinearRegressor):
     -----
     If the condition number exceeds 1e10, one more pass takes the triangular factor of the rows, as for :class:`Ridge`.
     Weights count in the fits and in the scores. In a pipeline, the steps before are fitted to all rows, held out or not, as with scikit-learn's.
+    A penalty so small that the fit goes through a row whatever its target is refused with ``cv=None``: rounding alone
+    would be its score.
 
     References
     ----------

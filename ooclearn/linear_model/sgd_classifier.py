@@ -103,6 +103,8 @@ class SGDClassifier(MiniBatchModel, Classifier):
       not diverge on columns that are not scaled; it is slow on them. With ``batch_rows=1`` and steps that are stable it
       is scikit-learn's algorithm.
     - The penalty on absolute values moves coefficients towards 0 once a batch, by what has been owed so far.
+    - Several models, with other losses, penalties and steps, are trained as one by :func:`ooclearn.fit_all`, with one
+      product for a batch, and the result of each alone, to rounding.
     - Epochs are counted, and there is no ``tol``: stopping early needs rows to be held back.
 
     Accuracy on the article's table, 2,000,000 rows of 20 scaled columns, after one epoch, on rows that were held out, and

@@ -113,7 +113,9 @@ class StandardScaler(Scaler):
                 "to count each row once"
             )
         n: Array = state.n
-        if n.size and n.min() == n.max():
+        # Weights may have been added up column by column, each sum with its own rounding.
+        noise = 0.0 if state.weight == state.rows else 16 * max(np.finfo(np.float64).eps, state.rounding)
+        if n.size and np.ptp(n) <= noise * n.max():
             n = n[0]
         if not self.with_mean and not self.with_std:
             self.mean_ = self.var_ = self.scale_ = None

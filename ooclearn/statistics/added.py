@@ -23,6 +23,7 @@ __all__ = [
     "offset_of",
     "origins",
     "rounding_of",
+    "target_of",
     "weight_sums",
     "widened",
 ]
@@ -37,6 +38,13 @@ _SHARE_LOST = 0.4
 def widened(x: Array, /) -> Array:
     """Return numbers in the widest float of their device."""
     return namespace(x).astype(x, float_dtype(x), copy=False)
+
+
+def target_of(rows: Rows, /) -> Array:
+    """Return the targets of some rows, which must be there."""
+    if rows.y is None:
+        raise ValueError("requires y to be passed, but the target y is None")
+    return rows.y
 
 
 def as_columns(y: Array, /) -> Array:
@@ -94,9 +102,7 @@ def _mean(sums: Array, count: Array) -> Array:
 
 def origins(rows: Rows, /, *, target: bool) -> Sums:
     """Return the mean of the first rows of X, and of y where that is asked for; they stay on the device."""
-    if target and rows.y is None:
-        raise ValueError("requires y to be passed, but the target y is None")
-    y = first_mean(replace(rows, X=as_columns(rows.y))) if target and rows.y is not None else None
+    y = first_mean(replace(rows, X=as_columns(target_of(rows)))) if target else None
     return {"x": first_mean(rows), "y": y, "rounding": rounding_of(rows.X)}
 
 

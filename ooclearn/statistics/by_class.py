@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn._namespace import float_dtype, int_dtype, like, namespace, run_of
-from ooclearn.buffers import local_buffers
-from ooclearn.exceptions import DataError
 from ooclearn.rowmaps import Kind, RowMap
 from ooclearn.statistics.added import digits_lost, rounding_of
-from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
+from ooclearn.statistics.centred import product, proper, rooted
 from ooclearn.statistics.class_states import ByClass, ClassMomentsState, ClassScatterState
-from ooclearn.statistics.coded import ClassSummer, classes_of_both, codes_of, host, labels_of
+from ooclearn.statistics.class_tiles import ClassTile, Means, products_by_class
+from ooclearn.statistics.coded import classes_of_both, host
 from ooclearn.statistics.distinct import Distinct
+from ooclearn.statistics.means import sum_and_rest
 from ooclearn.statistics.met_classes import CentredByClass, Classes, added_by_class
-from ooclearn.statistics.moments import Moments, sum_and_rest
+from ooclearn.statistics.moments import Moments
 from ooclearn.statistics.protocol import Sums
 from ooclearn.statistics.scatter import Scatter
 from ooclearn.types import Array
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from ooclearn.table import Rows
 
 __all__ = ["ClassMoments", "ClassMomentsState", "ClassScatter", "ClassScatterState"]
-
-# Classes, rows, weights, means and their rests.
-Means: TypeAlias = tuple[Array, Array, Array, Array, Array]
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ class ClassMoments:
 
     def of(self, rows: Rows, /) -> ClassMomentsState:
         """Return the state of one block."""
-        tile = _Tile(rows, self.limit)
+        tile = ClassTile(rows, self.limit)
         if tile.centred is None:
             return ClassMomentsState(*tile.empty(), np.zeros((len(tile.classes), tile.n_columns)))
         x = tile.centred
@@ -189,7 +185,7 @@ class ClassScatter:
 
     def of(self, rows: Rows, /) -> ClassScatterState:
         """Return the state of one block."""
-        tile = _Tile(rows, self.limit)
+        tile = ClassTile(rows, self.limit)
         d = tile.n_columns
         if tile.centred is None:
             shape = (d, d) if self.pooled else (len(tile.classes), d, d)
@@ -201,7 +197,7 @@ class ClassScatter:
             else:
                 scatter = tile.scatters() - between[:, :, None] * between[:, None, :]
         tile.refuse(scatter)
-        return ClassScatterState(*tile.means(), _proper(scatter), tile.rounding)
+        return ClassScatterState(*tile.means(), proper(scatter), tile.rounding)
 
     def merge(self, a: ClassScatterState, b: ClassScatterState, /) -> ClassScatterState:
         """Return the state of the rows of `a` and `b`."""
@@ -221,10 +217,10 @@ class ClassScatter:
         """Return, for each class met, the sum of what differs from its origin, and sums of products of that."""
         with np.errstate(all="ignore"):
             block = CentredByClass(rows, origin, self.limit)
-            x = _rooted(block.centred, block.w)
+            x = rooted(block.centred, block.w)
             if self.pooled:
-                return {**_sums(block), "products": _product(x)}
-            products = _products_by_class(x, block.met.codes, block.met.rows)
+                return {**_sums(block), "products": product(x, x)}
+            products = products_by_class(x, block.met.codes, block.met.rows)
             return {**_sums(block), "products": block.met.among_all(products)}
 
     def add(self, a: Sums, b: Sums, /) -> Sums:
@@ -239,7 +235,7 @@ class ClassScatter:
         means, offset, order = _means(origin, sums)
         off = offset * np.sqrt(means[2])[:, None]
         between = off.T @ off if self.pooled else off[:, :, None] * off[:, None, :]
-        scatter = _proper((products if self.pooled else products[order]) - between)
+        scatter = proper((products if self.pooled else products[order]) - between)
         if _digits_lost(means, offset, np.diagonal(scatter, axis1=-2, axis2=-1), origin):
             return None
         return ClassScatterState(*means, scatter, origin["rounding"])
@@ -262,118 +258,6 @@ def _merged(a: ByClass, b: ByClass) -> tuple[Means, Array, Array]:
     none = (a.weight == 0)[:, None]
     mean, rest = np.where(none, b.mean, mean), np.where(none, b.rest, rest)
     return (a.classes, a.rows + b.rows, weight, mean, rest), delta, a.weight * share
-
-
-class _Tile:
-    """One tile of rows, centred by the means of its classes.
-
-    Attributes
-    ----------
-    classes, rows, weight : ndarray
-        The labels in it, sorted; the rows and the weight of each.
-    centred : array or None
-        The rows less the mean of their class, nearly; None if there is no row.
-    off : ndarray
-        How far the means lie from what was subtracted.
-    """
-
-    def __init__(self, rows: Rows, limit: int) -> None:
-        y = labels_of(rows)
-        self.classes, codes = codes_of(y, limit)
-        k = len(self.classes)
-        x, w = rows.X, rows.w
-        self.n_columns = int(x.shape[1])
-        self.rows = np.bincount(codes, minlength=k)
-        self.weight: Array = self.rows.astype(np.float64)
-        self.centred: Array | None = None
-        self._x, self._codes = x, codes
-        if not k:
-            return
-        xp = namespace(x)
-        wide = float_dtype(x)
-        x = xp.astype(x, wide, copy=False)
-        self.rounding = float(xp.finfo(wide).eps)
-        if w is not None:
-            refuse_weights(w)
-            on_host = host(w)
-            w = on_host if isinstance(x, np.ndarray) else xp.astype(w, wide, copy=False)
-            self.weight = np.bincount(codes, weights=on_host, minlength=k)
-        self._w = w
-        summer = ClassSummer(codes, k, x, w)
-        self.sums = summer.sums
-        # A class without weight stays where it is: its squares count nothing.
-        safe = np.where(self.weight > 0, self.weight, 1.0)
-        with np.errstate(invalid="ignore", over="ignore"):
-            shift = self.sums(x) / like(safe[:, None], x, wide)
-            if isinstance(x, np.ndarray):
-                centred = summer.spread(shift, local_buffers().empty(x.shape, np.dtype(np.float64)))
-                np.subtract(x, centred, out=centred)
-            else:
-                centred = x - summer.spread(shift)
-            self.off = host(self.sums(centred)) / safe[:, None]
-        self._shift = host(shift)
-        self.centred = centred
-
-    def empty(self) -> Means:
-        """Return classes, rows, weights and means where there is no row."""
-        zeros = np.zeros((len(self.classes), self.n_columns))
-        return self.classes, self.rows, self.weight, zeros, zeros
-
-    def means(self) -> Means:
-        """Return classes, rows, weights and means."""
-        there = self.weight[:, None] > 0
-        mean, rest = sum_and_rest(np.where(there, self._shift, 0.0), np.where(there, self.off, 0.0))
-        return self.classes, self.rows, self.weight, mean, rest
-
-    def scatter(self) -> Array:
-        """Return the sum of products about what was subtracted, over all rows."""
-        return host(_product(_rooted(self.centred, self._w)))
-
-    def scatters(self) -> Array:
-        """Return the same by class."""
-        return host(_products_by_class(_rooted(self.centred, self._w), self._codes, self.rows))
-
-    def refuse(self, squares: Array) -> None:
-        """Raise for what is not finite; look at the cells only where there is reason to."""
-        if np.isfinite(squares).all() and np.isfinite(self._shift).all():
-            return
-        refuse_nonfinite(self._x)
-        raise DataError(
-            "products of the deviations of two columns overflow float64; scale the columns to a size near 1 first"
-        )
-
-
-def _rooted(x: Array, w: Array | None) -> Array:
-    """Return rows times the roots of their weights."""
-    xp = namespace(x)
-    return x if w is None else x * xp.reshape(xp.sqrt(w), (-1, 1))
-
-
-def _product(x: Array) -> Array:
-    """Return the sum of products of the columns, over all rows."""
-    xp = namespace(x)
-    return xp.matmul(xp.matrix_transpose(x), x)
-
-
-def _products_by_class(x: Array, codes: Array, rows: Array) -> Array:
-    """Return the same by class, given the position of each row's class and the rows of each class, on the host."""
-    if len(rows) == 1:
-        return _product(x)[None, :, :]
-    xp = namespace(x)
-    # Sorted by class, each class is one run of rows.
-    few = len(rows) <= np.iinfo(np.uint16).max
-    order = np.argsort(codes.astype(np.uint16) if few else codes, kind="stable")
-    x = xp.take(x, like(order, x, int_dtype(x)), axis=0)
-    stops = np.cumsum(rows)
-    runs = [run_of(x, int(stop) - int(n), int(stop)) for stop, n in zip(stops, rows, strict=True)]
-    return xp.stack([_product(run) for run in runs])
-
-
-def _proper(scatter: Array) -> Array:
-    """Return a scatter whose diagonal is not negative, which it can be by rounding; writes to it."""
-    at = np.arange(scatter.shape[-1])
-    scatter[..., at, at] = np.maximum(scatter[..., at, at], 0.0)
-    return scatter
 
 
 def _origin(rows: Rows) -> Sums:

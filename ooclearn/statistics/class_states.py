@@ -10,7 +10,8 @@ import numpy as np
 from ooclearn.rowmaps import Affine, Columns, RowMap
 from ooclearn.statistics.coded import placed
 from ooclearn.statistics.distinct import Counts, DistinctState
-from ooclearn.statistics.moments import MomentsState, affine_mean, sum_and_rest
+from ooclearn.statistics.means import affine_mean, projected_mean, sum_and_rest
+from ooclearn.statistics.moments import MomentsState
 from ooclearn.statistics.scatter import ScatterState
 from ooclearn.types import Array
 
@@ -179,14 +180,7 @@ class ClassScatterState(ByClass):
             factor = factor[0] if len(factor) else np.ones(self.n_columns)
             scatter = self.scatter * factor[:, None] * factor
         else:
-            assert row_map.scale is not None
-            matrix = np.asarray(row_map.scale, dtype=np.float64)
-            center = 0.0 if row_map.center is None else row_map.center
-            shifted, left = sum_and_rest(self.mean - center, self.rest)
-            mean, rest = sum_and_rest(shifted @ matrix, left @ matrix)
-            if row_map.offset is not None:
-                mean, more = sum_and_rest(mean, row_map.offset + np.zeros_like(mean))
-                rest = rest + more
+            mean, rest, matrix = projected_mean(self.mean, self.rest, row_map)
             scatter = matrix.T @ self.scatter @ matrix
             scatter = (scatter + np.swapaxes(scatter, -1, -2)) / 2
         return replace(self, mean=np.where(there, mean, 0.0), rest=np.where(there, rest, 0.0), scatter=scatter)

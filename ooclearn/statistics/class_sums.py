@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,9 +12,14 @@ from ooclearn._namespace import float_dtype, namespace
 from ooclearn.backend import backend_of
 from ooclearn.exceptions import DataError
 from ooclearn.rowmaps import Columns, Kind, RowMap
+from ooclearn.statistics.by_class import ClassMoments, ClassMomentsState
 from ooclearn.statistics.checks import refuse_negative, refuse_nonfinite, refuse_weights
+from ooclearn.statistics.class_tiles import ClassTile
 from ooclearn.statistics.coded import ClassSummer, classes_of_both, codes_of, host, labels_of, placed
-from ooclearn.statistics.distinct import Counts, DistinctState
+from ooclearn.statistics.distinct import Counts, Distinct, DistinctState
+from ooclearn.statistics.extrema import Extrema, ExtremaState
+from ooclearn.statistics.join import Join
+from ooclearn.statistics.means import affine_mean
 from ooclearn.statistics.met_classes import Classes, SummedByClass, added_by_class
 from ooclearn.statistics.protocol import Sums
 from ooclearn.types import Array
@@ -73,8 +79,9 @@ class ClassSumsState(_Counted):
 class ClassSums:
     """Weighted sum of each column, of the rows of each class; of counts, mostly.
 
-    Nothing cancels in a sum of what is not negative, so plain sums keep their digits. Missing values and infinities are
-    refused, with the place.
+    Nothing cancels in a sum of what is not negative, so plain sums keep their digits. Behind a map by column they follow
+    from the means of the classes before it, which keep the digits of columns that lie far from 0. Missing values and
+    infinities are refused, with the place.
 
     Parameters
     ----------
@@ -100,15 +107,44 @@ class ClassSums:
     limit: int = 100_000
     parts: frozenset[str] = frozenset("Xyw")
 
-    def before(self, kind: Kind, /) -> ClassSums | None:
-        """Return what to ask of the input of a map: the same, if that only selects columns."""
-        return self if kind == "columns" else None
+    def before(self, kind: Kind, /) -> ClassSums | Join | None:
+        """Return what to ask of the input of a map: the same, or means by class, and extrema that tell of negatives."""
+        if kind == "columns":
+            return self
+        # What is above a threshold is not known before the map is.
+        if kind != "diagonal" or self.threshold is not None:
+            return None
+        return Join(means=_ClassMeans(self.limit), extrema=Extrema())
 
-    def after(self, state: ClassSumsState, row_map: RowMap, /) -> ClassSumsState:
-        """Return the sums behind a selection of columns."""
+    def after(self, state: Any, row_map: RowMap, /) -> ClassSumsState:
+        """Return the sums behind a map; of counts, refuse columns that are negative there."""
+        if not isinstance(state, ClassSumsState):
+            return self._behind(state["means"], state["extrema"], row_map)
         if not isinstance(row_map, Columns):
             return state  # the map that does nothing: all columns were kept
         return replace(state, sums=state.sums[:, np.asarray(row_map.positions, dtype=np.int64)])
+
+    def _behind(self, means: ClassMomentsState, ends: ExtremaState, row_map: RowMap) -> ClassSumsState:
+        """Return the sums behind a map by column, from what was there before it."""
+        ends = Extrema().after(ends, row_map)
+        negative = np.flatnonzero(ends.low < 0)
+        if self.counts and len(negative):
+            raise DataError(
+                f"Negative values in data passed as X: in {len(negative):,} of its {len(ends.low):,} columns, behind the "
+                "steps before; expected counts, 0 or more. Scale the columns to a range of 0 or more, for example with "
+                "MinMaxScaler. This is the first",
+                column=int(negative[0]),
+                part="X",
+            )
+        mean, rest, factor = affine_mean(means.mean, means.rest, row_map)
+        mean = mean + rest
+        # The least difference of two values moves a mean by more than this, and rounding moves it by less: a class whose
+        # values are all the least of the column has the sum of these, mostly 0, to the last bit.
+        unit = max(means.rounding, float(np.finfo(np.float64).eps)) / (1024 * np.maximum(means.rows, 1))
+        mean = np.where(mean - ends.low <= np.abs(means.mean * factor) * unit[:, None], ends.low, mean)
+        weight = means.weight[:, None]
+        sums = np.where(weight > 0, weight * np.clip(mean, ends.low, ends.high), 0.0)
+        return ClassSumsState(means.classes, means.rows, means.weight, sums)
 
     def of(self, rows: Rows, /) -> ClassSumsState:
         """Return the state of one block."""
@@ -190,6 +226,36 @@ class ClassSums:
         count = sums["rows"][order]
         weight = count.astype(np.float64) if sums["weight"] is None else sums["weight"][order]
         return ClassSumsState(origin["classes"].labels[order], count, weight, sums["sums"][order])
+
+
+@dataclass(frozen=True)
+class _ClassMeans(ClassMoments):
+    """Means of the columns by class, of sparse rows too; what else :class:`ClassMoments` tells is not to be relied on."""
+
+    def before(self, kind: Kind, /) -> _ClassMeans | None:  # type: ignore[override]  # it is asked of maps by column
+        """Return what to ask of the input of a map: the same, if that is by column."""
+        return self if kind in ("diagonal", "columns") else None
+
+    def contains(self, other: Any, /) -> Callable[[ClassMomentsState], Any] | None:
+        """Return how the labels and their counts follow."""
+        return ClassMomentsState.distinct if other == Distinct(self.limit) else None
+
+    def of(self, rows: Rows, /) -> ClassMomentsState:
+        """Return the state of one block."""
+        if not hasattr(rows.X, "tocsr"):
+            tile = ClassTile(rows, self.limit)
+            zeros = np.zeros((len(tile.classes), tile.n_columns))
+            if tile.centred is None:
+                return ClassMomentsState(*tile.empty(), zeros)
+            tile.refuse(tile.off)
+            return ClassMomentsState(*tile.means(), zeros, tile.rounding)
+        # Zeros, of which there are most, cost nothing here; sums of what is sparse do not lie far from 0.
+        found = ClassSums(limit=self.limit).of(rows)
+        mean = np.divide(
+            found.sums, found.weight[:, None], out=np.zeros_like(found.sums), where=found.weight[:, None] > 0
+        )
+        zeros = np.zeros_like(mean)
+        return ClassMomentsState(found.classes, found.rows, found.weight, mean, zeros, zeros)
 
 
 def _weights(rows: Rows, codes: Array, k: int, wide: Any) -> tuple[Array | None, Array]:

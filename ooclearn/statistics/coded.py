@@ -9,13 +9,14 @@ import numpy as np
 from ooclearn._namespace import device_of, like, namespace
 from ooclearn.backend import backend_of
 from ooclearn.exceptions import DataError
+from ooclearn.statistics.added import target_of
 from ooclearn.statistics.checks import missing_labels, refuse_missing_labels, refuse_nonfinite
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
     from ooclearn.table import Rows
 
-__all__ = ["ClassSummer", "classes_of_both", "codes_beside", "codes_of", "host", "labels_of", "placed"]
+__all__ = ["ClassSummer", "by_sorting", "classes_of_both", "codes_beside", "codes_of", "host", "labels_of", "placed"]
 
 # Whole numbers that lie this close together are looked up by position, which beats sorting tenfold.
 _POSITIONS = 2**16
@@ -32,9 +33,8 @@ def host(x: Array, /) -> Array:
 
 def labels_of(rows: Rows, /) -> Array:
     """Return the labels of rows, one-dimensional, on the host; missing ones are refused, with the place."""
-    if rows.y is None:
-        raise ValueError("requires y to be passed, but the target y is None")
-    y: Array = rows.labels if rows.labels is not None else backend_of(rows.y).to_host(rows.y)
+    read = target_of(rows)
+    y: Array = rows.labels if rows.labels is not None else backend_of(read).to_host(read)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
@@ -56,7 +56,7 @@ def codes_of(y: Array, limit: int, /) -> tuple[Array, Array]:
     """
     if not y.shape[0]:
         return y[:0].copy(), np.zeros(0, dtype=np.int64)
-    found = _by_position(y) or _by_sorting(y)
+    found = _by_position(y) or by_sorting(y)
     _check(found[0], limit)
     return found
 
@@ -116,7 +116,8 @@ def _by_position(y: Array) -> tuple[Array, Array] | None:
     return (there + low).astype(y.dtype), codes
 
 
-def _by_sorting(y: Array) -> tuple[Array, Array]:
+def by_sorting(y: Array, /) -> tuple[Array, Array]:
+    """Do as :func:`codes_of` for labels of any kind, however many; missing ones are refused, with the place."""
     try:
         if y.dtype.kind == "O":
             missing = missing_labels(y)

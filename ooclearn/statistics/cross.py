@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn._namespace import column_sums, column_sums_of_squares, float_dtype, minus, namespace, ones, run_of
-from ooclearn.backend import backend_of
+from ooclearn._namespace import column_sums, column_sums_of_squares, float_dtype, minus, namespace, run_of
 from ooclearn.exceptions import DataError
 from ooclearn.rowmaps import Columns, Kind, RowMap
-from ooclearn.statistics.added import about, added, as_columns, digits_lost, offset_of, origins, widened
-from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
-from ooclearn.statistics.moments import Moments, MomentsState, affine_mean, sum_and_rest
+from ooclearn.statistics.added import about, added, as_columns, digits_lost, offset_of, origins, target_of, widened
+from ooclearn.statistics.centred import product, weights_of
+from ooclearn.statistics.checks import refuse_nonfinite
+from ooclearn.statistics.coded import host
+from ooclearn.statistics.means import affine_mean, merged_mean, near_mean, sum_and_rest
+from ooclearn.statistics.moments import Moments, MomentsState
 from ooclearn.statistics.protocol import Statistic, Sums
 from ooclearn.types import Array
 
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CrossScatter", "CrossScatterState"]
 
-# Rows whose mean a tile is centred by before its products are summed; see `ooclearn.statistics.moments`.
-_SHIFT_ROWS = 1024
 # Roundings that the mean of equal values may lie from them.
 _EQUAL = 1000
 
@@ -152,7 +152,7 @@ class CrossScatter:
 
     def of(self, rows: Rows, /) -> CrossScatterState:
         """Return the state of one block."""
-        x, y = rows.X, _numbers(rows.y)
+        x, y = rows.X, _numbers(rows)
         n, d = x.shape
         t = 1 if y.ndim == 1 else y.shape[1]
         zeros, none = np.zeros(d + t), np.zeros((d, t))
@@ -161,11 +161,7 @@ class CrossScatter:
         xp = namespace(x)
         wide = float_dtype(x)
         x, y = xp.astype(x, wide, copy=False), xp.reshape(xp.astype(y, wide, copy=False), (n, t))
-        total, w = float(n), None
-        if rows.w is not None:
-            refuse_weights(rows.w)
-            w = xp.astype(rows.w, wide, copy=False)
-            total = float(xp.sum(w))
+        w, total = weights_of(rows)
         if total == 0.0:
             self._refuse(rows)
             return CrossScatterState(n, 0.0, zeros, zeros, zeros, none)
@@ -173,7 +169,7 @@ class CrossScatter:
             shifts = [_shift(part, w, total) for part in (x, y)]
             x, y = minus(x, shifts[0]), minus(y, shifts[1])
             weighted = y if w is None else y * xp.reshape(w, (-1, 1))
-            xy = _host(xp.matmul(xp.matrix_transpose(x), weighted))
+            xy = host(product(x, weighted))
             off = _by_column(x, y, lambda part: column_sums(part, w)) / total
             m2 = _by_column(x, y, lambda part: column_sums_of_squares(part, w))
         if not (np.isfinite(m2).all() and np.isfinite(xy).all()):
@@ -185,7 +181,7 @@ class CrossScatter:
         xy = xy - off[:d, None] * off[d:] * total
         # A negative sum of squares is rounding.
         m2 = np.maximum(m2 - off * off * total, 0.0)
-        mean, rest = sum_and_rest(np.concatenate([_host(shift) for shift in shifts]), off)
+        mean, rest = sum_and_rest(np.concatenate([host(shift) for shift in shifts]), off)
         return CrossScatterState(n, total, mean, rest, m2, xy, float(xp.finfo(wide).eps))
 
     def _refuse(self, rows: Rows) -> None:
@@ -198,17 +194,15 @@ class CrossScatter:
             full = b if not a.weight else a
             return replace(full, rows=a.rows + b.rows)
         d = a.n_columns
-        weight = a.weight + b.weight
-        share = b.weight / weight
-        delta = (b.mean - a.mean) + (b.rest - a.rest)
-        mean, rest = sum_and_rest(a.mean, a.rest + delta * share)
-        m2 = a.m2 + b.m2 + delta * delta * (a.weight * share)
-        xy = a.xy + b.xy + delta[:d, None] * delta[d:] * (a.weight * share)
-        return CrossScatterState(a.rows + b.rows, weight, mean, rest, m2, xy, max(a.rounding, b.rounding))
+        mean, rest, delta, weight = merged_mean(a, b)
+        m2 = a.m2 + b.m2 + delta * delta * weight
+        xy = a.xy + b.xy + delta[:d, None] * delta[d:] * weight
+        rounding = max(a.rounding, b.rounding)
+        return CrossScatterState(a.rows + b.rows, a.weight + b.weight, mean, rest, m2, xy, rounding)
 
     def origin(self, rows: Rows, /) -> Sums:
         """Return what all blocks are centred by: the mean of the first rows, the value itself where they are equal."""
-        y = _numbers(rows.y)
+        y = _numbers(rows)
         found = origins(rows, target=True)
         first = {"x": widened(run_of(rows.X, 0, 1))[0, ...], "y": as_columns(run_of(y, 0, 1))[0, ...]}
         return {**found, **{role: _constant(found[role], one) for role, one in first.items()}}
@@ -219,7 +213,7 @@ class CrossScatter:
             (x, y), weight, sums = about(rows, origin)
             xp = namespace(x)
             weighted = y if weight is None else y * xp.reshape(weight, (-1, 1))
-            sums["xy"] = xp.matmul(xp.matrix_transpose(x), weighted)
+            sums["xy"] = product(x, weighted)
             sums["squares"] = column_sums(x * x, weight)
             sums["squares_y"] = column_sums(y * y, weight)
         return sums
@@ -246,31 +240,20 @@ class CrossScatter:
         return CrossScatterState(rows, total, *sum_and_rest(shift, offset), m2, xy, float(origin["rounding"]))
 
 
-def _numbers(y: Array | None) -> Array:
-    if y is None:
-        raise ValueError("requires y to be passed, but the target y is None")
+def _numbers(rows: Rows) -> Array:
+    y = target_of(rows)
     if isinstance(y, np.ndarray) and y.dtype.kind not in "fiub":
         raise DataError(f"y has dtype {y.dtype}; expected numbers")
     return y
 
 
 def _by_column(x: Array, y: Array, sums: Callable[[Array], Array]) -> Array:
-    return np.concatenate([_host(sums(part)) for part in (x, y)])
-
-
-def _host(x: Array) -> Array:
-    return x if isinstance(x, np.ndarray) else np.asarray(backend_of(x).to_host(x), dtype=np.float64)
+    return np.concatenate([host(sums(part)) for part in (x, y)])
 
 
 def _shift(x: Array, w: Array | None, total: float) -> Array:
     """Return a row near the mean, the value itself where a column is constant: its deviations are then exactly 0."""
-    if w is None:
-        few = run_of(x, 0, min(_SHIFT_ROWS, x.shape[0]))
-        mean = (ones(few.shape[0], x) @ few) / few.shape[0]
-    else:
-        # Rows of no weight may lie far from the others.
-        mean = (w @ x) / total
-    return _constant(mean, run_of(x, 0, 1)[0, ...])
+    return _constant(near_mean(x, w, total), run_of(x, 0, 1)[0, ...])
 
 
 def _constant(mean: Array, first: Array) -> Array:

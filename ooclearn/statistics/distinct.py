@@ -10,7 +10,8 @@ import numpy as np
 from ooclearn.backend import backend_of
 from ooclearn.buffers import local_buffers
 from ooclearn.exceptions import DataError
-from ooclearn.statistics.checks import missing_labels, refuse_missing_labels, refuse_nonfinite, refuse_weights
+from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
+from ooclearn.statistics.coded import by_sorting, host
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Distinct:
         w = None
         if rows.w is not None:
             refuse_weights(rows.w)
-            w = np.asarray(backend_of(rows.w).to_host(rows.w), dtype=np.float64)
+            w = host(rows.w)
         columns = [y] if y.ndim == 1 else [y[:, j] for j in range(y.shape[1])]
         return DistinctState(y.shape[0], tuple(self._column(column, w) for column in columns))
 
@@ -136,16 +137,9 @@ def _by_position(y: Array, w: Array | None) -> Counts | None:
 
 
 def _by_sorting(y: Array, w: Array | None) -> Counts:
-    try:
-        if y.dtype.kind == "O":
-            missing = missing_labels(y)
-            if missing.any():
-                np.unique(y[~missing])
-                refuse_missing_labels(missing)
-        values, inverse, counts = np.unique(y, return_inverse=True, return_counts=True)
-    except TypeError as error:
-        raise DataError(f"the labels in y cannot be put in order: {error}; make them all of one type") from error
-    weights = counts.astype(np.float64) if w is None else np.bincount(inverse, weights=w, minlength=len(values))
+    values, codes = by_sorting(y)
+    counts = np.bincount(codes, minlength=len(values))
+    weights = counts.astype(np.float64) if w is None else np.bincount(codes, weights=w, minlength=len(values))
     return Counts(values, counts, weights)
 
 

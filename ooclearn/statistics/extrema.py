@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ooclearn._namespace import device_of, float_dtype, namespace, widen
-from ooclearn.backend import backend_of
 from ooclearn.rowmaps import Columns, Kind, RowMap
 from ooclearn.statistics.added import widened
 from ooclearn.statistics.checks import refuse_infinite
+from ooclearn.statistics.coded import host
 from ooclearn.statistics.protocol import Sums
 from ooclearn.statistics.stored import stored_extrema
 from ooclearn.types import Array
@@ -91,8 +91,8 @@ class Extrema:
             refuse_infinite(x)
             bound = xp.asarray(xp.inf, dtype=x.dtype, device=device_of(x))
             missing = xp.isnan(x)
-            low = _host(xp.min(xp.where(missing, bound, x), axis=0))
-            high = _host(xp.max(xp.where(missing, -bound, x), axis=0))
+            low = host(xp.min(xp.where(missing, bound, x), axis=0))
+            high = host(xp.max(xp.where(missing, -bound, x), axis=0))
         return ExtremaState(n, low, high)
 
     def merge(self, a: ExtremaState, b: ExtremaState, /) -> ExtremaState:
@@ -140,7 +140,7 @@ class Extrema:
 
 def _extrema(x: Array) -> tuple[Array, Array]:
     xp = namespace(x)
-    return _host(_by_column(xp.min, x)), _host(_by_column(xp.max, x))
+    return host(_by_column(xp.min, x)), host(_by_column(xp.max, x))
 
 
 def _by_column(extreme: Callable[..., Array], x: Array) -> Array:
@@ -148,7 +148,3 @@ def _by_column(extreme: Callable[..., Array], x: Array) -> Array:
     seen, k = widen(x)
     found = extreme(seen, axis=0)
     return found if k == 1 else extreme(namespace(x).reshape(found, (k, -1)), axis=0)
-
-
-def _host(x: Array) -> Array:
-    return np.asarray(backend_of(x).to_host(x), dtype=np.float64)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn._namespace import column_sums, float_dtype, namespace
+from ooclearn._namespace import column_sums, namespace
 from ooclearn.buffers import local_buffers
 from ooclearn.rowmaps import Affine, Columns, Kind, RowMap
-from ooclearn.statistics.added import about, added, digits_lost, offset_of, origins
-from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
-from ooclearn.statistics.moments import affine_mean, sum_and_rest
+from ooclearn.statistics.added import about, added, digits_lost, offset_of, origins, rounding_of, widened
+from ooclearn.statistics.centred import product, proper, refuse, rooted, weights_of
+from ooclearn.statistics.checks import refuse_nonfinite
+from ooclearn.statistics.coded import host
+from ooclearn.statistics.means import affine_mean, near_mean, sum_and_rest
 from ooclearn.statistics.protocol import Sums
-from ooclearn.statistics.scatter import Scatter, ScatterState, _host, _shift
+from ooclearn.statistics.scatter import Scatter, ScatterState
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -110,28 +112,23 @@ class FourthMoments:
 
     def of(self, rows: Rows, /) -> FourthMomentsState:
         """Return the state of one block."""
-        x, w = rows.X, rows.w
+        x = rows.X
         n, d = x.shape
-        xp = namespace(x)
-        wide = float_dtype(x)
-        total = float(n)
-        if w is not None and n:
-            refuse_weights(w)
-            w = xp.astype(w, wide, copy=False)
-            total = float(xp.sum(w))
+        w, total = weights_of(rows)
         if total == 0.0:
             refuse_nonfinite(x)  # as it is where other rows of the block have a weight
             zeros = np.zeros((d, d))
             return FourthMomentsState(ScatterState(n, 0.0, np.zeros(d), np.zeros(d), zeros), zeros, zeros)
         with np.errstate(invalid="ignore", over="ignore"):
-            both, mean, rest = _beside_squares(xp.astype(x, wide, copy=False), w, total)
+            both, mean, rest = _beside_squares(widened(x), w, total)
             if w is not None:
+                xp = namespace(x)
                 roots = xp.reshape(xp.sqrt(w), (-1, 1))
                 both = np.multiply(both, roots, out=both) if isinstance(both, np.ndarray) else both * roots
-            products = _host(xp.matmul(xp.matrix_transpose(both), both))
+            products = host(product(both, both))
         if not np.isfinite(products).all():
-            Scatter()._refuse(x, None, None)
-        scatter = ScatterState(n, total, mean, rest, products[:d, :d].copy(), 0, float(xp.finfo(wide).eps))
+            refuse(x)
+        scatter = ScatterState(n, total, mean, rest, products[:d, :d].copy(), 0, rounding_of(x))
         return FourthMomentsState(scatter, products[d:, :d].copy(), products[d:, d:].copy())
 
     def merge(self, a: FourthMomentsState, b: FourthMomentsState, /) -> FourthMomentsState:
@@ -153,11 +150,9 @@ class FourthMoments:
         """Return the sums of what differs from the origin, and of the products of it and its squares."""
         with np.errstate(invalid="ignore", over="ignore"):
             (u,), weight, sums = about(rows, origin)
-            xp = namespace(u)
-            both = xp.concat([u, u * u], axis=1)
-            if weight is not None:
-                both = both * xp.reshape(xp.sqrt(weight), (-1, 1))
-            sums["products"] = xp.matmul(xp.matrix_transpose(both), both)
+            both = namespace(u).concat([u, u * u], axis=1)
+            both = rooted(both, weight)
+            sums["products"] = product(both, both)
         return sums
 
     def add(self, a: Sums, b: Sums, /) -> Sums:
@@ -173,8 +168,7 @@ class FourthMoments:
         if not total:
             zeros = np.zeros((d, d))
             return FourthMomentsState(ScatterState(rows, 0.0, zeros[0], zeros[0], zeros), zeros, zeros)
-        second = products[:d, :d] - offset[:, None] * offset * total
-        np.fill_diagonal(second, np.maximum(np.diagonal(second), 0.0))
+        second = proper(products[:d, :d] - offset[:, None] * offset * total)
         if digits_lost(offset, total, np.diagonal(second), shift, origin["rounding"]):
             return None
         mean, rest = sum_and_rest(shift, offset)
@@ -182,8 +176,7 @@ class FourthMoments:
         # Moments about the origin are those about the mean and what lower ones add to them; the latter goes.
         none = np.zeros((d, d))
         third = products[d:, :d] - FourthMomentsState(scatter, none, none).about(-offset)[0]
-        fourth = products[d:, d:] - FourthMomentsState(scatter, third, none).about(-offset)[1]
-        np.fill_diagonal(fourth, np.maximum(np.diagonal(fourth), 0.0))
+        fourth = proper(products[d:, d:] - FourthMomentsState(scatter, third, none).about(-offset)[1])
         return FourthMomentsState(scatter, third, fourth)
 
 
@@ -193,9 +186,8 @@ def _scatter(state: FourthMomentsState) -> ScatterState:
 
 def _beside_squares(x: Array, w: Array | None, total: float) -> tuple[Array, Array, Array]:
     """Return the deviations of `x` from its mean and their squares side by side, and that mean as two numbers."""
-    xp = namespace(x)
     d = x.shape[1]
-    shift = _shift(x, w)
+    shift = near_mean(x, w, total)
     if isinstance(x, np.ndarray):
         both = local_buffers().empty((x.shape[0], 2 * d), np.dtype(np.float64))
         u = np.subtract(x, shift, out=both[:, :d])
@@ -207,5 +199,5 @@ def _beside_squares(x: Array, w: Array | None, total: float) -> tuple[Array, Arr
         u = x - shift
         off = column_sums(u, w) / total
         u = u - off
-        both = xp.concat([u, u * u], axis=1)
-    return both, *sum_and_rest(_host(shift), _host(off))
+        both = namespace(x).concat([u, u * u], axis=1)
+    return both, *sum_and_rest(host(shift), host(off))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ooclearn.rowmaps import Columns, Kind, RowMap, launched, on_host
+from ooclearn.rowmaps import Columns, Kind, RowMap, compose, launched, on_host
 from ooclearn.statistics.protocol import Statistic, Sums, after, before, contained, is_summed, parts_of
 
 if TYPE_CHECKING:
@@ -168,6 +168,12 @@ class Through(_Around):
     statistic: Any
     row_map: RowMap
 
+    def __post_init__(self) -> None:
+        if isinstance(self.statistic, Through):
+            # Through one map and then another is through both as one.
+            object.__setattr__(self, "row_map", compose(self.row_map, self.statistic.row_map))
+            object.__setattr__(self, "statistic", self.statistic.statistic)
+
     def _given(self, rows: Rows, /) -> Rows:
         return replace(rows, X=self.row_map(rows.X))
 
@@ -219,7 +225,7 @@ class Through(_Around):
     @property
     def summable(self) -> bool:
         """Whether it can be added up on a device; what goes through a function of the host cannot."""
-        return is_summed(self.statistic) and not on_host(self.row_map) and not isinstance(self.statistic, Through)
+        return is_summed(self.statistic) and not on_host(self.row_map)
 
 
 @dataclass(frozen=True)

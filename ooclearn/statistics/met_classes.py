@@ -16,7 +16,7 @@ import numpy as np
 from ooclearn._namespace import device_of, like, namespace, run_of
 from ooclearn.statistics.added import weight_sums, widened
 from ooclearn.statistics.coded import ClassSummer, classes_of_both, codes_of, labels_of
-from ooclearn.statistics.moments import _representable
+from ooclearn.statistics.means import representable
 from ooclearn.statistics.protocol import Sums
 from ooclearn.types import Array
 
@@ -235,14 +235,14 @@ class CentredByClass(SummedByClass):
             one = xp.ones_like(self.weight)
             mean = self.sums(x) / xp.reshape(xp.where(self.weight > 0, self.weight, one), (-1, 1))
             settled = met.taken(origin["settled"], has)
-            mean = xp.where(has, _representable(mean, rows.X), xp.zeros_like(mean))
+            mean = xp.where(has, representable(mean, rows.X), xp.zeros_like(mean))
             shift = xp.where(settled, met.taken(origin["shift"], mean), mean)
             origin["settled"] = met.replaced(origin["settled"], settled | has)
             origin["shift"] = met.replaced(origin["shift"], shift)
         elif met.n_new:
             mean = self.sums(x) / like(met.rows[:, None], x, x.dtype)
             n_old = met.n_classes - met.n_new
-            new = _representable(run_of(mean, n_old, met.n_classes), rows.X)
+            new = representable(run_of(mean, n_old, met.n_classes), rows.X)
             shift = xp.concat([run_of(met.taken(origin["shift"], mean), 0, n_old), new], axis=0) if n_old else new
             origin["shift"] = met.replaced(origin["shift"], shift)
         else:

@@ -10,16 +10,16 @@ import numpy as np
 from ooclearn._namespace import (
     column_sums,
     column_sums_of_squares,
-    float_dtype,
     minus,
     namespace,
     ones,
-    run_of,
 )
 from ooclearn.backend import backend_of
-from ooclearn.rowmaps import Affine, Columns, Kind, RowMap
-from ooclearn.statistics.added import added, digits_lost, first_mean, weight_sums, widened
+from ooclearn.rowmaps import Columns, Kind, RowMap
+from ooclearn.statistics.added import added, digits_lost, first_mean, rounding_of, weight_sums, widened
+from ooclearn.statistics.centred import weights_of
 from ooclearn.statistics.checks import refuse_infinite, refuse_weights
+from ooclearn.statistics.means import affine_mean, near_mean, representable, sum_and_rest
 from ooclearn.statistics.protocol import Statistic, Sums
 from ooclearn.statistics.stored import stored_moments
 from ooclearn.types import Array
@@ -27,7 +27,7 @@ from ooclearn.types import Array
 if TYPE_CHECKING:
     from ooclearn.table import Rows
 
-__all__ = ["Moments", "MomentsState", "affine_mean", "sum_and_rest"]
+__all__ = ["Moments", "MomentsState"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,30 +132,18 @@ class Moments:
             return MomentsState(0, 0.0, zeros, zeros, zeros, zeros)
         if hasattr(x, "tocsr"):
             return _of_sparse(x, w)
-        xp = namespace(x)
-        wide = float_dtype(x)
-        x = xp.astype(x, wide, copy=False)
-        if w is None:
-            one = ones(n, x)
-            weights = None
-            count: Array = np.full(d, float(n))
-            total = float(n)
-        else:
-            refuse_weights(w)
-            weights = one = xp.astype(w, wide, copy=False)
-            total = float(xp.sum(one))
-            if total == 0.0:
-                refuse_infinite(x)  # as it is where other rows of the block have a weight
-                zeros = np.zeros(d)
-                return MomentsState(n, 0.0, zeros, zeros, zeros, zeros)
-            count = np.full(d, total)
+        x = widened(x)
+        w, total = weights_of(rows)
+        if total == 0.0:
+            refuse_infinite(x)  # as it is where other rows of the block have a weight
+            zeros = np.zeros(d)
+            return MomentsState(n, 0.0, zeros, zeros, zeros, zeros)
         with np.errstate(invalid="ignore", over="ignore"):
-            # Rows of no weight may lie far from the others, so weighted rows are centred by their weighted mean.
-            shift = _representable(_mean_of_first(x) if w is None else (one @ x) / total, rows.X)
-            shift, off, m2 = _on_host(shift, *_centred(x, weights, total, shift))
+            shift = representable(near_mean(x, w, total), rows.X)
+            shift, off, m2 = _on_host(shift, *_centred(x, w, total, shift))
         if not np.isfinite(m2).all():
-            return self._with_missing(x, one, total)
-        return MomentsState(n, total, count, *sum_and_rest(shift, off), m2, _rounding(x))
+            return self._with_missing(x, ones(n, x) if w is None else w, total)
+        return MomentsState(n, total, np.full(d, total), *sum_and_rest(shift, off), m2, rounding_of(x))
 
     def _with_missing(self, x: Array, one: Array, total: float) -> MomentsState:
         xp = namespace(x)
@@ -171,7 +159,7 @@ class Moments:
         m2 = one @ (centred * centred) - shift * shift * count
         count, mean, shift, m2 = _on_host(count, mean, shift, xp.where(m2 > 0, m2, xp.zeros_like(m2)))
         mean, rest = sum_and_rest(mean, np.where(count > 0, shift, 0.0))
-        return MomentsState(int(x.shape[0]), total, count, mean, rest, m2, _rounding(x))
+        return MomentsState(int(x.shape[0]), total, count, mean, rest, m2, rounding_of(x))
 
     def merge(self, a: MomentsState, b: MomentsState, /) -> MomentsState:
         """Return the state of the rows of `a` and `b`."""
@@ -187,7 +175,7 @@ class Moments:
 
     def origin(self, rows: Rows, /) -> Sums:
         """Return what all blocks are centred by: the mean of the first rows, without what is missing."""
-        return {"shift": _representable(first_mean(rows), rows.X), "rounding": _rounding(widened(rows.X))}
+        return {"shift": representable(first_mean(rows), rows.X), "rounding": rounding_of(rows.X)}
 
     def sums(self, rows: Rows, origin: Sums, /) -> Sums:
         """Return, by column, the count and the sums of what differs from the origin, and of its squares."""
@@ -232,37 +220,6 @@ def _of_sparse(x: Array, w: Array | None) -> MomentsState:
     return MomentsState(int(x.shape[0]), total, count, *sum_and_rest(mean, rest), m2, float(np.finfo(np.float64).eps))
 
 
-def affine_mean(mean: Array, rest: Array, row_map: RowMap) -> tuple[Array, Array, Array]:
-    """Return the mean behind a diagonal map, as two numbers a column, and the factors of the columns.
-
-    The centre is subtracted before anything else, so that a mean that it takes away leaves no rounding behind.
-    """
-    assert isinstance(row_map, Affine)
-    assert row_map.diagonal
-    center = 0.0 if row_map.center is None else np.asarray(row_map.center, dtype=np.float64)
-    scale = 1.0 if row_map.scale is None else np.asarray(row_map.scale, dtype=np.float64)
-    offset = 0.0 if row_map.offset is None else np.asarray(row_map.offset, dtype=np.float64)
-    factor = 1.0 / scale if row_map.divide else scale
-    shifted, left = sum_and_rest(mean - center, rest)
-    if row_map.divide:
-        shifted, left = shifted / scale, left / scale
-    else:
-        shifted, left = shifted * scale, left * scale
-    total, rounding = sum_and_rest(shifted, offset + np.zeros_like(shifted))
-    return total, rounding + left, np.broadcast_to(factor, mean.shape)
-
-
-# Rows whose mean a tile is centred by. Any shift within some deviations of the mean keeps the digits, and the mean
-# of so many rows of the tile itself is: at the very worst (one far row among the others) a factor of the tile's rows
-# over this number is lost, 5 bits. Looking at all rows first would cost another reading of the tile.
-_SHIFT_ROWS = 1024
-
-
-def _mean_of_first(x: Array) -> Array:
-    first = run_of(x, 0, min(_SHIFT_ROWS, x.shape[0]))
-    return (ones(first.shape[0], x) @ first) / first.shape[0]
-
-
 def _centred(x: Array, w: Array | None, total: float, shift: Array) -> tuple[Array, Array]:
     """Return how far the mean lies from `shift`, and the sum of squares about the mean, by column."""
     xp = namespace(x)
@@ -273,31 +230,9 @@ def _centred(x: Array, w: Array | None, total: float, shift: Array) -> tuple[Arr
     return off, xp.where(m2 < 0, xp.zeros_like(m2), m2)
 
 
-def _representable(shift: Array, like: Array) -> Array:
-    """Return `shift` rounded to a value that cells of `like` can have.
-
-    Differences from it are then exact, and so have no bias whose squares would add up.
-    """
-    xp = namespace(like)
-    if not xp.isdtype(like.dtype, "real floating"):
-        return xp.round(shift)
-    return shift if like.dtype == shift.dtype else xp.astype(xp.astype(shift, like.dtype), shift.dtype)
-
-
-def sum_and_rest(a: Array, b: Array) -> tuple[Array, Array]:
-    """Return ``a + b`` rounded, and exactly what rounding has left out (Knuth's two-sum)."""
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
-
-
 def _on_host(*values: Array) -> tuple[Array, ...]:
     """Return rows of numbers as float64 on the host, in one copy; what is added there loses no more digits."""
     if isinstance(values[0], np.ndarray):
         return values
     stacked = namespace(values[0]).stack(list(values))
     return tuple(np.asarray(backend_of(stacked).to_host(stacked), dtype=np.float64))
-
-
-def _rounding(x: Array) -> float:
-    return float(namespace(x).finfo(x.dtype).eps)

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn._namespace import column_sums, float_dtype, minus, namespace, ones, run_of
-from ooclearn.backend import backend_of
-from ooclearn.exceptions import DataError
 from ooclearn.rowmaps import Affine, Columns, Kind, RowMap
 from ooclearn.statistics.added import about, added, digits_lost, offset_of, origins
-from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
+from ooclearn.statistics.centred import Tile, product, proper, rooted
+from ooclearn.statistics.coded import host
 from ooclearn.statistics.cross import CrossScatter, CrossScatterState
-from ooclearn.statistics.moments import Moments, MomentsState, affine_mean, sum_and_rest
+from ooclearn.statistics.means import affine_mean, merged_mean, projected_mean, sum_and_rest
+from ooclearn.statistics.moments import Moments, MomentsState
 from ooclearn.statistics.protocol import Sums
 from ooclearn.types import Array
 
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from ooclearn.table import Rows
 
 __all__ = ["Scatter", "ScatterState"]
-
-# Rows whose mean a tile is centred by before its products are summed; see `ooclearn.statistics.moments`.
-_SHIFT_ROWS = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,57 +172,28 @@ class Scatter:
 
     def of(self, rows: Rows, /) -> ScatterState:
         """Return the state of one block."""
-        x, y = rows.X, rows.y if self.target else None
-        if self.target and y is None:
-            raise ValueError("requires y to be passed, but the target y is None")
-        n, d = x.shape
-        t = 0 if y is None else 1 if y.ndim == 1 else y.shape[1]
-        if n == 0:
-            return ScatterState(0, 0.0, np.zeros(d + t), np.zeros(d + t), np.zeros((d + t, d + t)), t)
-        xp = namespace(x)
-        wide = float_dtype(x)
-        total, w = float(n), None
-        if rows.w is not None:
-            refuse_weights(rows.w)
-            w = xp.astype(rows.w, wide, copy=False)
-            total = float(xp.sum(w))
+        tile = Tile(rows, target=self.target)
+        if not tile.weight:
+            zeros = np.zeros((len(tile.shift), len(tile.shift)))
+            return ScatterState(*tile.of_no_weight(), zeros, tile.n_targets)
         with np.errstate(invalid="ignore", over="ignore"):
-            centred, shift = _centred(x, y, w, wide)
-            if total == 0.0:
-                self._refuse(x, y, centred)
-                return ScatterState(n, 0.0, np.zeros(d + t), np.zeros(d + t), np.zeros((d + t, d + t)), t)
-            off = np.concatenate([_host(column_sums(part, w)) for part in centred]) / total
-            scatter = _products(centred if w is None else [_weighted(part, w) for part in centred])
+            off = tile.off()
+            scatter = _products([rooted(part, tile.w) for part in tile.parts])
         if not np.isfinite(scatter).all():
-            self._refuse(x, y, None)
-        scatter = scatter - off[:, None] * off * total
-        # The diagonal cannot be negative but by rounding.
-        np.fill_diagonal(scatter, np.maximum(np.diagonal(scatter), 0.0))
-        mean, rest = sum_and_rest(shift, off)
-        return ScatterState(n, total, mean, rest, scatter, t, float(xp.finfo(wide).eps))
-
-    def _refuse(self, x: Array, y: Array | None, centred: list[Array] | None) -> None:
-        """Raise for what is not finite; look at the cells only where there is reason to."""
-        if centred is not None and all(bool(namespace(one).all(namespace(one).isfinite(one))) for one in centred):
-            return
-        refuse_nonfinite(x)
-        if y is not None:
-            refuse_nonfinite(y, role="y")
-        if centred is None:
-            raise DataError(
-                "products of the deviations of two columns overflow float64; scale the columns to a size near 1 first"
-            )
+            tile.refuse("products of the deviations of two columns")
+        scatter = proper(scatter - off[:, None] * off * tile.weight)
+        mean, rest = sum_and_rest(tile.shift, off)
+        return ScatterState(tile.n, tile.weight, mean, rest, scatter, tile.n_targets, tile.rounding)
 
     def merge(self, a: ScatterState, b: ScatterState, /) -> ScatterState:
         """Return the state of the rows of `a` and `b`."""
         if not a.weight or not b.weight:
             full = b if not a.weight else a
             return replace(full, rows=a.rows + b.rows)
-        weight = a.weight + b.weight
-        delta = (b.mean - a.mean) + (b.rest - a.rest)
-        mean, rest = sum_and_rest(a.mean, a.rest + delta * (b.weight / weight))
-        scatter = a.scatter + b.scatter + delta[:, None] * delta * (a.weight * (b.weight / weight))
-        return ScatterState(a.rows + b.rows, weight, mean, rest, scatter, a.n_targets, max(a.rounding, b.rounding))
+        mean, rest, delta, weight = merged_mean(a, b)
+        scatter = a.scatter + b.scatter + delta[:, None] * delta * weight
+        rounding = max(a.rounding, b.rounding)
+        return ScatterState(a.rows + b.rows, a.weight + b.weight, mean, rest, scatter, a.n_targets, rounding)
 
     def origin(self, rows: Rows, /) -> Sums:
         """Return what all blocks are centred by: the mean of the first rows."""
@@ -236,12 +203,11 @@ class Scatter:
         """Return the sums of what differs from the origin, and of its products."""
         with np.errstate(invalid="ignore", over="ignore"):
             parts, weight, sums = about(rows, origin)
-            if weight is not None:
-                parts = [_weighted(part, weight) for part in parts]
+            parts = [rooted(part, weight) for part in parts]
             x, y = parts[0], parts[1] if self.target else None
-            sums["xx"] = _product(x, x)
-            sums["xy"] = None if y is None else _product(x, y)
-            sums["yy"] = None if y is None else _product(y, y)
+            sums["xx"] = product(x, x)
+            sums["xy"] = None if y is None else product(x, y)
+            sums["yy"] = None if y is None else product(y, y)
         return sums
 
     def add(self, a: Sums, b: Sums, /) -> Sums:
@@ -260,8 +226,7 @@ class Scatter:
         if not total:
             zeros = np.zeros_like(shift)
             return ScatterState(rows, 0.0, zeros, zeros, np.zeros_like(scatter), t)
-        scatter = scatter - offset[:, None] * offset * total
-        np.fill_diagonal(scatter, np.maximum(np.diagonal(scatter), 0.0))
+        scatter = proper(scatter - offset[:, None] * offset * total)
         if digits_lost(offset, total, np.diagonal(scatter), shift, origin["rounding"]):
             return None
         return ScatterState(rows, total, *sum_and_rest(shift, offset), scatter, t, float(origin["rounding"]))
@@ -289,14 +254,7 @@ def mapped(state: Any, row_map: RowMap, /) -> tuple[Array, Array, Array]:
         mean, rest, factor = affine_mean(state.mean[:d], state.rest[:d], row_map)
         how = np.concatenate([factor, np.ones(t)])
     else:
-        assert row_map.scale is not None
-        matrix = np.asarray(row_map.scale, dtype=np.float64)
-        center = 0.0 if row_map.center is None else row_map.center
-        shifted, left = sum_and_rest(state.mean[:d] - center, state.rest[:d])
-        mean, rest = sum_and_rest(shifted @ matrix, left @ matrix)
-        if row_map.offset is not None:
-            mean, more = sum_and_rest(mean, row_map.offset + np.zeros_like(mean))
-            rest = rest + more
+        mean, rest, matrix = projected_mean(state.mean[:d], state.rest[:d], row_map)
         how = np.zeros((d + t, matrix.shape[1] + t))
         how[:d, : matrix.shape[1]] = matrix
         how[d:, matrix.shape[1] :] = np.eye(t)
@@ -305,44 +263,10 @@ def mapped(state: Any, row_map: RowMap, /) -> tuple[Array, Array, Array]:
     return np.concatenate([mean, state.mean[d:]]), np.concatenate([rest, state.rest[d:]]), how
 
 
-def _host(x: Array) -> Array:
-    return x if isinstance(x, np.ndarray) else np.asarray(backend_of(x).to_host(x), dtype=np.float64)
-
-
-def _centred(x: Array, y: Array | None, w: Array | None, wide: Any) -> tuple[list[Array], Array]:
-    """Return X, and y if it is there, minus a row near its mean, and that row on the host."""
-    xp = namespace(x)
-    parts = [xp.astype(x, wide, copy=False)]
-    if y is not None:
-        parts.append(xp.reshape(xp.astype(y, wide, copy=False), (y.shape[0], -1)))
-    shifts = [_shift(part, w) for part in parts]
-    centred = [minus(part, shift) for part, shift in zip(parts, shifts, strict=True)]
-    return centred, np.concatenate([_host(shift) for shift in shifts])
-
-
 def _products(parts: list[Array]) -> Array:
     """Return the products of all columns of the parts, on the host. Those of a part with itself are symmetric: half."""
-    rows = [[_host(_product(a, b)) for b in parts[k:]] for k, a in enumerate(parts)]
+    rows = [[host(product(a, b)) for b in parts[k:]] for k, a in enumerate(parts)]
     if len(parts) == 1:
         return rows[0][0]
     (xx, xy), (yy,) = rows
     return np.block([[xx, xy], [xy.T, yy]])
-
-
-def _product(a: Array, b: Array) -> Array:
-    xp = namespace(a)
-    return xp.matmul(xp.matrix_transpose(a), b)
-
-
-def _shift(x: Array, w: Array | None) -> Array:
-    """Return the mean of the first rows; of weighted rows, those of weight, as the others may lie far away."""
-    if w is not None:
-        total = float(namespace(w).sum(w))
-        return (w @ x) / total if total else run_of(x, 0, 1)[0, ...]
-    first = run_of(x, 0, min(_SHIFT_ROWS, x.shape[0]))
-    return (ones(first.shape[0], x) @ first) / first.shape[0]
-
-
-def _weighted(centred: Array, w: Array) -> Array:
-    xp = namespace(centred)
-    return centred * xp.reshape(xp.sqrt(w), (-1, 1))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn._namespace import column_sums, float_dtype, like, namespace, ones
-from ooclearn.exceptions import DataError
+from ooclearn._namespace import like, namespace, ones
 from ooclearn.rowmaps import Columns, Kind, RowMap
 from ooclearn.statistics.added import about, added, digits_lost, offset_of, origins
-from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
-from ooclearn.statistics.moments import sum_and_rest
+from ooclearn.statistics.centred import Tile, rooted
+from ooclearn.statistics.coded import host
+from ooclearn.statistics.means import merged_mean, sum_and_rest
 from ooclearn.statistics.protocol import Sums
-from ooclearn.statistics.scatter import ScatterState, _centred, _host, mapped
+from ooclearn.statistics.scatter import ScatterState, mapped
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -30,20 +30,10 @@ class TriangleState:
 
     Attributes
     ----------
-    rows : int
-        Rows seen.
-    weight : float
-        The sum of their weights, or their number.
-    mean : ndarray of shape (columns,)
-        Their weighted mean.
-    rest : ndarray of shape (columns,)
-        What float64 cannot hold of that mean.
+    rows, weight, mean, rest, n_targets, rounding
+        As of :class:`ScatterState`.
     factor : ndarray of shape (columns, columns)
         Upper triangular, its diagonal 0 or more; ``factor.T @ factor`` is the centred scatter matrix.
-    n_targets : int
-        How many of the columns are targets; the last ones.
-    rounding : float
-        The rounding unit of what computed it.
     """
 
     rows: int
@@ -58,16 +48,6 @@ class TriangleState:
     def n_columns(self) -> int:
         """How many columns X has."""
         return int(self.mean.shape[0]) - self.n_targets
-
-    @property
-    def x_mean(self) -> Array:
-        """The mean of the columns of X."""
-        return self.mean[: self.n_columns]
-
-    @property
-    def y_mean(self) -> Array:
-        """The mean of the targets."""
-        return self.mean[self.n_columns :]
 
     @property
     def xx(self) -> Array:
@@ -166,48 +146,30 @@ class Triangle:
 
     def of(self, rows: Rows, /) -> TriangleState:
         """Return the state of one block."""
-        x, y = rows.X, rows.y if self.target else None
-        if self.target and y is None:
-            raise ValueError("requires y to be passed, but the target y is None")
-        n, d = x.shape
-        t = 0 if y is None else 1 if y.ndim == 1 else y.shape[1]
-        zeros = np.zeros(d + t)
-        if n == 0:
-            return TriangleState(0, 0.0, zeros, zeros, np.zeros((d + t, d + t)), t)
-        xp = namespace(x)
-        wide = float_dtype(x)
-        total, w = float(n), None
-        if rows.w is not None:
-            refuse_weights(rows.w)
-            w = xp.astype(rows.w, wide, copy=False)
-            total = float(xp.sum(w))
+        tile = Tile(rows, target=self.target)
+        if not tile.weight:
+            zeros = np.zeros((len(tile.shift), len(tile.shift)))
+            return TriangleState(*tile.of_no_weight(), zeros, tile.n_targets)
+        # What a library's reflections make of cells that are no numbers is not said.
+        tile.refuse_cells()
         with np.errstate(invalid="ignore", over="ignore"):
-            parts, shift = _centred(x, y, w, wide)
-            if not all(bool(xp.all(xp.isfinite(part))) for part in parts):
-                _refuse(x, y)
-            if total == 0.0:
-                return TriangleState(n, 0.0, zeros, zeros, np.zeros((d + t, d + t)), t)
-            off = np.concatenate([_host(column_sums(part, w)) for part in parts]) / total
-            centred = _joined(parts) - like(off, x, wide)
-            if w is not None:
-                centred = centred * xp.reshape(xp.sqrt(w), (-1, 1))
-            factor = triangular(centred)
+            off = tile.off()
+            centred = _joined(tile.parts)
+            factor = triangular(rooted(centred - like(off, centred, centred.dtype), tile.w))
         if not np.isfinite(factor).all():
-            _refuse(x, y)
-        mean, rest = sum_and_rest(shift, off)
-        return TriangleState(n, total, mean, rest, factor, t, float(xp.finfo(wide).eps))
+            tile.refuse("deviations from the mean")
+        mean, rest = sum_and_rest(tile.shift, off)
+        return TriangleState(tile.n, tile.weight, mean, rest, factor, tile.n_targets, tile.rounding)
 
     def merge(self, a: TriangleState, b: TriangleState, /) -> TriangleState:
         """Return the state of the rows of `a` and `b`."""
         if not a.weight or not b.weight:
             full = b if not a.weight else a
             return replace(full, rows=a.rows + b.rows)
-        weight = a.weight + b.weight
-        delta = (b.mean - a.mean) + (b.rest - a.rest)
-        mean, rest = sum_and_rest(a.mean, a.rest + delta * (b.weight / weight))
-        apart = delta * np.sqrt(a.weight * (b.weight / weight))
-        factor = triangular(np.concatenate([a.factor, b.factor, apart[None, :]]))
-        return TriangleState(a.rows + b.rows, weight, mean, rest, factor, a.n_targets, max(a.rounding, b.rounding))
+        mean, rest, delta, weight = merged_mean(a, b)
+        factor = triangular(np.concatenate([a.factor, b.factor, (delta * np.sqrt(weight))[None, :]]))
+        rounding = max(a.rounding, b.rounding)
+        return TriangleState(a.rows + b.rows, a.weight + b.weight, mean, rest, factor, a.n_targets, rounding)
 
     def origin(self, rows: Rows, /) -> Sums:
         """Return what all blocks are centred by: the mean of the first rows."""
@@ -223,9 +185,7 @@ class Triangle:
             xp = namespace(parts[0])
             n = parts[0].shape[0]
             beside = xp.concat([xp.reshape(ones(n, parts[0]), (n, 1)), *parts], axis=1)
-            if weight is not None:
-                beside = beside * xp.reshape(xp.sqrt(weight), (-1, 1))
-            sums["factor"] = _reduced(beside)
+            sums["factor"] = _reduced(rooted(beside, weight))
         return sums
 
     def add(self, a: Sums, b: Sums, /) -> Sums:
@@ -254,7 +214,7 @@ class Triangle:
 
 def triangular(rows: Array, /) -> Array:
     """Return the square triangular factor of rows of any library, on the host, its diagonal 0 or more."""
-    return _signed(_square(_host(_reduced(rows))))
+    return _signed(_square(host(_reduced(rows))))
 
 
 def _reduced(rows: Array) -> Array:
@@ -262,7 +222,7 @@ def _reduced(rows: Array) -> Array:
     # An extension of the standard, which a library may lack.
     linalg: Any = None if isinstance(rows, np.ndarray) else getattr(namespace(rows), "linalg", None)
     if linalg is None or not hasattr(linalg, "qr"):
-        factor: Array = np.linalg.qr(_host(rows), mode="r")
+        factor: Array = np.linalg.qr(host(rows), mode="r")
         return factor
     return linalg.qr(rows, mode="reduced")[1]
 
@@ -279,10 +239,3 @@ def _signed(factor: Array) -> Array:
 
 def _joined(parts: list[Array]) -> Array:
     return parts[0] if len(parts) == 1 else namespace(parts[0]).concat(parts, axis=1)
-
-
-def _refuse(x: Array, y: Array | None) -> NoReturn:
-    refuse_nonfinite(x)
-    if y is not None:
-        refuse_nonfinite(y, role="y")
-    raise DataError("deviations from the mean overflow float64; scale the columns to a size near 1 first")

@@ -90,7 +90,19 @@ class CallableBlocks(Blocks):
                 source=self.name,
             )
         iterator = iter(made)
-        return (np.asarray(block) if not hasattr(block, "shape") else block for block in iterator)
+        return (self._as_array(i, block) for i, block in enumerate(iterator))
+
+    def _as_array(self, i: int, block: Any) -> Array:
+        if hasattr(block, "shape"):
+            return block
+        if isinstance(block, (tuple, list)) and any(getattr(part, "ndim", 0) > 1 for part in block):
+            raise DataError(
+                f"got a {type(block).__name__} of arrays for a block; expected one array of rows. "
+                "Scan X and y each by a callable of its own",
+                source=self.name,
+                block=i,
+            )
+        return np.asarray(block)
 
     def read(self, i: int, /) -> Array:
         """Return block `i`."""

@@ -256,6 +256,7 @@ def write_npy(blocks: Blocks, path: str | os.PathLike[str], /) -> None:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "there is a folder of this name; give the name of a file", str(target))
     _refuse_unwritable(blocks)
+    blocks = blocks.returned()
     header = _header(blocks.shape, blocks.dtype)
     starts = blocks.starts()
     size = len(header) + starts[-1] * blocks.row_bytes
@@ -268,7 +269,7 @@ def write_npy(blocks: Blocks, path: str | os.PathLike[str], /) -> None:
     workers = n_workers()
     work = Work("write", f"write {target.name}", starts[-1], blocks.nbytes, blocks.n_blocks)
     try:
-        with open(temporary, "xb", buffering=0) as file, working(work), one_blas_thread():
+        with open(temporary, "xb", buffering=0) as file, one_blas_thread():
             _allocate(file, size)
             _write_at(file, header, 0)
 
@@ -277,8 +278,13 @@ def write_npy(blocks: Blocks, path: str | os.PathLike[str], /) -> None:
                 with record(work, "transform", i, rows, rows * blocks.row_bytes):
                     _write_block(file, blocks, i, (starts[i], starts[i + 1]), len(header))
 
-            for _ in ordered(task, blocks.n_blocks, workers=workers, name="writer"):
-                pass
+            def put(_: Sequence[int], start: int, values: Array) -> None:
+                _write_at(file, _as_declared(values, blocks, 0), len(header) + start * blocks.row_bytes)
+
+            if not blocks.bring(put, work=work):
+                with working(work):
+                    for _ in ordered(task, blocks.n_blocks, workers=workers, name="writer"):
+                        pass
         os.replace(temporary, target)
     except OSError as error:
         if error.filename is None and not isinstance(error, DataError):

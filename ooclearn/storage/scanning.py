@@ -18,6 +18,13 @@ from ooclearn.storage.npy import open_npy
 
 __all__ = ["scan"]
 
+# What to do with files of other kinds that are often met.
+_INSTEAD = {
+    ".csv": ". Read it with dask.dataframe.read_csv, and pass the frame",
+    ".parquet": ". Read it with dask.dataframe.read_parquet, and pass the frame",
+    ".npz": ". Save its arrays with np.save, each to a file of its own",
+}
+
 
 def scan(source: Any, /, *, block_rows: int | None = None) -> Blocks:
     """Return the rows of `source` as :class:`Blocks`, without reading them.
@@ -25,7 +32,8 @@ def scan(source: Any, /, *, block_rows: int | None = None) -> Blocks:
     Parameters
     ----------
     source : path, array, callable or list
-        A ``.npy`` file; a folder of ``.npy`` files (one after the other, by name); an array of any installed
+        A ``.npy`` file; a folder of ``.npy`` files (one after the other, by name: ``10.npy``
+        comes before ``2.npy``); an array of any installed
         backend (NumPy, ``np.memmap``, Dask, ...); a callable without arguments that returns an iterator of
         blocks (it is run once here, to count rows); or a list of files or arrays, one after the other.
     block_rows : int, optional
@@ -92,9 +100,14 @@ def _from_path(path: Path) -> Blocks:
         if not files:
             raise DataError("the folder has no .npy file", source=os.fspath(path))
         return _from_files(files)
+    if any(sign in path.name for sign in "*?[") and not path.exists():
+        raise DataError(
+            "patterns are not looked up; pass the folder, or sorted(glob.glob(...))", source=os.fspath(path)
+        )
     if path.suffix != ".npy":
         raise DataError(
-            f"files of the kind {path.suffix or 'without a suffix'} cannot be scanned; expected .npy",
+            f"files of the kind {path.suffix or 'without a suffix'} cannot be scanned; expected .npy"
+            + _INSTEAD.get(path.suffix.lower(), ""),
             source=os.fspath(path),
         )
     return SourceBlocks(open_npy(path))

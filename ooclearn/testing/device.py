@@ -115,11 +115,13 @@ class FakeDevice:
         self.memory = memory
         self.copying = FakeStream("copy", seed, delay)
         self.computing = FakeStream("compute", seed + 1, delay)
+        self.fetching = FakeStream("fetch", seed + 2, delay)
+        self._locked: list[Array] = []
 
     @contextmanager
     def working(self) -> Iterator[None]:
         """Have the streams run for the length of a ``with`` block."""
-        streams = (self.copying, self.computing)
+        streams = (self.copying, self.computing, self.fetching)
         for stream in streams:
             stream.start()
         try:
@@ -136,6 +138,15 @@ class FakeDevice:
         """Return host memory, poisoned."""
         return np.full(nbytes, 0xFF, dtype=np.uint8)
 
+    def page_lock(self, values: Array, /) -> Array:
+        """Return an array of the host as one that lies in page-locked memory from now on."""
+        self._locked.append(values)
+        return values
+
+    def is_pinned(self, values: Array, /) -> bool:
+        """Say whether a host array lies in memory that was page-locked by :meth:`page_lock`."""
+        return any(np.may_share_memory(values, one) for one in self._locked)
+
     def room(self, nbytes: int, /) -> Array:
         """Return memory of the device, poisoned: bytes that no program of the host looks at."""
         if nbytes > self.memory:
@@ -150,13 +161,28 @@ class FakeDevice:
         return xp.asarray(values, device=xp.Device(DEVICE), copy=False)
 
     def copy(self, source: Array, room: Array, start: int, /) -> None:
-        """Copy, some time; then poison the source, so that who fills it too early loses nothing unseen."""
+        """Copy, some time; then poison a slot, so that who fills it too early loses nothing unseen."""
+        given = self.is_pinned(source)
 
         def do() -> None:
             room[start : start + len(source)] = source
-            source[:] = 0xFF
+            if not given:
+                source[:] = 0xFF
 
         self.copying.give(do)
+
+    def fetch(self, room: Array, start: int, target: Array, /) -> None:
+        """Copy back, some time; until then the target is poison, so that nobody reads or keeps it unseen.
+
+        What was copied is poison afterwards, so that who writes to the room too early loses nothing unseen.
+        """
+        target[:] = 0xFF
+
+        def do() -> None:
+            target[:] = room[start : start + len(target)]
+            room[start : start + len(target)] = 0xFF
+
+        self.fetching.give(do)
 
     def launch(self, work: Callable[[], T], /) -> Callable[[], T]:
         """Do `work`, some time; after an error nothing more is done."""

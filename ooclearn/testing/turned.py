@@ -13,7 +13,7 @@ from ooclearn.backend import owner_of
 from ooclearn.testing.tables import uneven_cut
 from ooclearn.types import Array
 
-__all__ = ["CONTAINERS", "Turn", "turned"]
+__all__ = ["CONTAINERS", "FRAMES", "LAZY", "Turn", "turned"]
 
 Turn = Callable[[Array], Any]
 
@@ -65,6 +65,20 @@ CONTAINERS: dict[str, Turn] = {
     "array_api_strict:device1": _strict("device1"),
 }
 """What :func:`~ooclearn.testing.check_estimator` turns data into, by name."""
+
+LAZY = frozenset({"blocks", "dask"})
+"""Those of them whose results are lazy."""
+
+FRAMES = dict.fromkeys(
+    (
+        "check_set_output_transform_pandas",
+        "check_set_output_transform_polars",
+        "check_global_output_transform_pandas",
+        "check_global_set_output_transform_polars",
+    ),
+    "a data frame of a lazy result would be read into memory whole: refused, with what to do instead",
+)
+"""The checks that a transformer fails on these, and why."""
 
 
 def turned(estimator: Any, turn: Turn, /) -> Any:

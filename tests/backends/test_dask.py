@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -302,7 +303,7 @@ def test_names_of_columns_are_kept_and_compared():
         fitted.transform(x[NAMES[::-1]])
     with pytest.raises(DataError, match="unseen at fit time:\n- e\n"):
         fitted.transform(x.rename(columns={"a": "e"}))
-    with pytest.raises(ValueError, match="X has 3 features, but StandardScaler is expecting 4"):
+    with pytest.raises(DataError, match="yet now missing:\n- d\n"):
         fitted.transform(x[NAMES[:3]])
     with pytest.warns(UserWarning, match="was fitted without feature names"):
         StandardScaler().fit(X).transform(x)
@@ -359,6 +360,39 @@ def test_what_x_and_y_have_in_common_is_made_once_a_pass():
     made.clear()
     StandardScaler().fit(x[NAMES], sample_weight=x["y"] + 1)
     assert sorted(made) == [0, 1, 2, 3]
+
+
+def test_x_and_y_of_a_parquet_file_are_cut_alike_though_y_is_one_column_of_many(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(1000, 30))
+    table = pd.DataFrame(rows, columns=[f"c{j}" for j in range(30)]).assign(y=rows[:, 0] > 0)
+    table.to_parquet(tmp_path / "table.parquet", row_group_size=100)
+    read = dd.read_parquet(tmp_path / "table.parquet", split_row_groups=True)
+    # Dask would put the parts of a column by itself together.
+    assert read["y"].optimize(fuse=False).npartitions < read.npartitions == 10
+    x = read.drop(columns="y")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = Incremental(SGDClassifier(random_state=0), shuffle=False, block_rows=100).fit(x, read["y"])
+        narrow = StandardScaler().fit(read[["c0", "c1"]], sample_weight=read["c2"] ** 2)
+    alone = Incremental(SGDClassifier(random_state=0), shuffle=False, block_rows=100).fit(rows, table["y"])
+    np.testing.assert_allclose(model.coef_, alone.coef_, rtol=1e-12)
+    np.testing.assert_allclose(narrow.mean_, np.average(rows[:, :2], axis=0, weights=rows[:, 2] ** 2))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x[NAMES[::-1]], "must be in the same order"),
+        (lambda x: x.assign(extra=1.0), "Feature names unseen at fit time:\n- extra"),
+        (lambda x: x.drop(columns="a"), "seen at fit time, yet now missing:\n- a"),
+    ],
+    ids=["order", "more", "fewer"],
+)
+def test_frames_with_other_columns_are_refused_by_name(change, said):
+    fitted = StandardScaler().fit(frame(X))
+    with pytest.raises(DataError, match=f"should match (.|\n)*{said}") as caught:
+        fitted.transform(change(frame(X)))
+    assert str(caught.value).endswith("(in X)")
 
 
 def test_errors_name_the_column_of_a_frame():

@@ -7,24 +7,14 @@ import pytest
 import ooclearn.cluster
 from ooclearn.cluster import KMeans
 from ooclearn.testing import check_estimator
-from ooclearn.testing.turned import CONTAINERS
+from ooclearn.testing.turned import CONTAINERS, FRAMES, LAZY
 
 ESTIMATORS = [KMeans(3, random_state=0), KMeans(2, init="random", n_init=2, max_iter=5, random_state=0)]
 
-LAZY = {"blocks", "dask"}
 WEIGHTS = {
     "check_sample_weight_equivalence_on_dense_data": "the start draws rows by their number, and a repeated row is another "
     "than a row of twice the weight; scikit-learn's KMeans fails it too"
 }
-FRAMES = dict.fromkeys(
-    (
-        "check_set_output_transform_pandas",
-        "check_set_output_transform_polars",
-        "check_global_output_transform_pandas",
-        "check_global_set_output_transform_polars",
-    ),
-    "a data frame of a lazy result would be read into memory whole: refused, with what to do instead",
-)
 
 
 def test_every_estimator_is_listed():

@@ -24,6 +24,7 @@ from ooclearn.pipeline import make_pipeline
 from ooclearn.preprocessing import StandardScaler
 from ooclearn.testing import CountingBlocks
 from ooclearn.testing.tables import uneven_cut
+from ooclearn.validation import host_array
 
 DIGITS = load_digits().data
 # Whole numbers have ties, which rounding decides.
@@ -404,3 +405,13 @@ def test_memory_does_not_grow_with_the_rows():
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_behind_a_step_on_every_container(backend):
+    X = table(n=90)
+    pipe = make_pipeline(StandardScaler(), KMeans(3, init=X[:3], n_init=1, max_iter=2))
+    expected = pipe.fit(X)[-1].labels_
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        labels = pipe.fit(backend.make(X))[-1].labels_
+    assert np.mean(host_array(labels) == expected) > 0.95

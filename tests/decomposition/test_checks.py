@@ -7,21 +7,9 @@ import pytest
 import ooclearn.decomposition
 from ooclearn.decomposition import PCA, IncrementalPCA, TruncatedSVD
 from ooclearn.testing import check_estimator
-from ooclearn.testing.turned import CONTAINERS
+from ooclearn.testing.turned import CONTAINERS, FRAMES, LAZY
 
 ESTIMATORS = [PCA(), IncrementalPCA(), TruncatedSVD()]
-
-LAZY = {"blocks", "dask"}
-# What a lazy container cannot do, and why.
-FRAMES = dict.fromkeys(
-    (
-        "check_set_output_transform_pandas",
-        "check_set_output_transform_polars",
-        "check_global_output_transform_pandas",
-        "check_global_set_output_transform_polars",
-    ),
-    "a data frame of a lazy result would be read into memory whole: refused, with what to do instead",
-)
 
 
 def test_every_estimator_is_listed():

@@ -293,3 +293,11 @@ def test_what_is_refused_leaves_the_fit_as_it_was():
     with pytest.raises(ValueError, match="non-negative"):
         ours.LinearDiscriminantAnalysis(priors=[1.5, -0.5, 0.0]).fit(X, y)
     assert np.array_equal(model.coef_, before)
+
+
+def test_names_without_components_are_scikit_learns():
+    X, y = np.random.default_rng(0).standard_normal((60, 3)), np.arange(60) % 3
+    for n_components in (None, 1):
+        settings = {"solver": "lsqr", "n_components": n_components}
+        mine, expected = ours.LinearDiscriminantAnalysis(**settings), theirs.LinearDiscriminantAnalysis(**settings)
+        assert list(mine.fit(X, y).get_feature_names_out()) == list(expected.fit(X, y).get_feature_names_out())

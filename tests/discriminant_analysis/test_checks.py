@@ -7,28 +7,19 @@ import pytest
 import ooclearn.discriminant_analysis
 from ooclearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from ooclearn.testing import check_estimator
-from ooclearn.testing.turned import CONTAINERS
+from ooclearn.testing.turned import CONTAINERS, FRAMES, LAZY
 
 # The checks of sample weights, which scikit-learn's have none of, come with fewer rows of a class than columns: without
 # regularisation the quadratic model refuses them, weights or not.
 ESTIMATORS = [LinearDiscriminantAnalysis(), QuadraticDiscriminantAnalysis(reg_param=0.1)]
 
 MAPS = {"check_classifiers_train": "a memory map is answered lazily, by Blocks, and the check wants an array"}
-FRAMES = dict.fromkeys(
-    (
-        "check_set_output_transform_pandas",
-        "check_set_output_transform_polars",
-        "check_global_output_transform_pandas",
-        "check_global_set_output_transform_polars",
-    ),
-    "a data frame of a lazy result would be read into memory whole: refused, with what to do instead",
-)
 
 
 def expected_failures(estimator, container):
     if container == "numpy":
         return MAPS
-    return FRAMES if container in ("blocks", "dask") and hasattr(estimator, "transform") else {}
+    return FRAMES if container in LAZY and hasattr(estimator, "transform") else {}
 
 
 def test_every_estimator_is_listed():

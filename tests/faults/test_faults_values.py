@@ -14,7 +14,8 @@ from sklearn.naive_bayes import GaussianNB
 
 import ooclearn
 from ooclearn import Incremental
-from ooclearn.exceptions import DataWarning, NonFiniteError
+from ooclearn.exceptions import DataError, DataWarning, NonFiniteError
+from ooclearn.naive_bayes import BernoulliNB
 from ooclearn.pipeline import make_pipeline
 from ooclearn.preprocessing import Binarizer, MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
 
@@ -525,6 +526,20 @@ def test_19_an_array_of_objects(scaler, trained, refused, X, y):
             call()
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (None, "got None for X"),
+        ([[1.0, 2.5], [3.0]], "rows of X have different lengths"),
+        ([[1.5 + 1j], [2.0]], "X has complex numbers"),
+    ],
+    ids=["none", "ragged", "complex"],
+)
+def test_19_what_is_no_table_of_numbers_is_told_without_its_cells(scaler, refused, rows, said):
+    with refused(scaler, said, never=("1.5", "\n")):
+        scaler.fit(rows)
+
+
 def test_19_an_array_of_text(container, scaler, trained, refused, y):
     data = container(np.full((1000, 2), "secret"))
     for estimator, call in ((scaler, lambda: scaler.fit(data)), (trained, lambda: trained.fit(data, y))):
@@ -586,3 +601,36 @@ def test_20_timestamps_to_be_scaled(container, scaler, refused, X):
     data = container(np.stack([MOMENTS, MOMENTS], axis=1))
     with refused(scaler, "datetime64[ms]", "dates"):
         scaler.transform(data)
+
+
+def test_polars_columns_that_numpy_has_no_dtype_for():
+    """Truth values with gaps and decimals come as Python objects: gaps are gaps, and numbers numbers."""
+    import polars as pl
+
+    gaps = pl.DataFrame({"a": [True, None, False, True]})
+    np.testing.assert_allclose(MinMaxScaler().fit_transform(gaps), [[1.0], [np.nan], [0.0], [1.0]])
+    with pytest.raises(NonFiniteError, match=r"NaN.*row 1, column 'a'"):
+        BernoulliNB().fit(gaps, [0, 1, 0, 1])
+    with pytest.raises(NonFiniteError, match=r"NaN.*row 1, column 'a'"):
+        Normalizer().fit_transform(gaps)
+    decimals = pl.DataFrame({"a": [1, 2, 3]}).with_columns(pl.col("a").cast(pl.Decimal(10, 2)))
+    np.testing.assert_allclose(MinMaxScaler().fit_transform(decimals), [[0.0], [0.5], [1.0]])
+
+
+def test_complex_columns_beside_columns_with_gaps():
+    """pandas would leave the imaginary parts out."""
+    import pandas as pd
+
+    frame = pd.DataFrame({"a": np.arange(3) + 1j, "b": pd.Series([1.0, None, 2.0], dtype="Float64")})
+    with pytest.raises(DataError, match=r"Complex data not supported: column 'a' \(complex128\) is not real"):
+        MinMaxScaler().fit(frame)
+
+
+@pytest.mark.parametrize("y", [1, np.array(1), {"a": 1}, {1, 2, 3}], ids=["number", "0d", "dict", "set"])
+def test_targets_that_are_no_array(y):
+    X = np.arange(6.0).reshape(3, 2)
+    for model in (BernoulliNB(), Incremental(SGDClassifier()), make_pipeline(MinMaxScaler(), BernoulliNB())):
+        with pytest.raises(DataError, match=r"y should be a 1d array, got an array of shape \(\)"):
+            model.fit(X, y)
+    with pytest.raises(DataError, match=r"sample_weight should be a 1d array, got an array of shape \(\)"):
+        BernoulliNB().fit(X, [0, 1, 0], sample_weight=np.array(2.0))

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 import ooclearn.feature_selection
 from ooclearn.feature_selection import SelectKBest, SelectPercentile, VarianceThreshold, f_regression
 from ooclearn.testing import check_estimator
-from ooclearn.testing.turned import CONTAINERS
+from ooclearn.testing.turned import CONTAINERS, FRAMES, LAZY
 
 ESTIMATORS = [
     VarianceThreshold(),
@@ -18,17 +18,6 @@ ESTIMATORS = [
     SelectKBest(f_regression, k="all"),
     SelectPercentile(percentile=50),
 ]
-
-# What a lazy container cannot do, and why.
-FRAMES = dict.fromkeys(
-    (
-        "check_set_output_transform_pandas",
-        "check_set_output_transform_polars",
-        "check_global_output_transform_pandas",
-        "check_global_set_output_transform_polars",
-    ),
-    "a data frame of a lazy result would be read into memory whole: refused, with what to do instead",
-)
 
 
 def test_every_estimator_is_listed():
@@ -44,7 +33,7 @@ def named(estimator):
 @pytest.mark.parametrize("container", ["numpy", *CONTAINERS])
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=named)
 def test_all_of_scikit_learns_checks(estimator, container):
-    expected = FRAMES if container in {"blocks", "dask"} else {}
+    expected = FRAMES if container in LAZY else {}
     results = check_estimator(estimator, on=container, expected_failed_checks=expected)
     passed = [one for one in results if one["status"] == "passed"]
     assert len(passed) >= 50

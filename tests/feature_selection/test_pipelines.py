@@ -7,11 +7,15 @@ import pytest
 import sklearn.feature_selection
 import sklearn.pipeline
 import sklearn.preprocessing
+from sklearn.base import clone
 
 import ooclearn
 import ooclearn.feature_selection
 import ooclearn.preprocessing
 from ooclearn import Incremental
+from ooclearn.cluster import KMeans
+from ooclearn.exceptions import DataError
+from ooclearn.linear_model import Ridge
 from ooclearn.pipeline import make_pipeline
 from ooclearn.testing import CountingBlocks
 
@@ -164,3 +168,22 @@ def test_moments_that_are_joined_are_not_asked_twice():
 
     join = Join(moments=Moments(), extrema=Extrema())
     assert asked_for([Moments(), join, Extrema()]) == [join]
+
+
+@pytest.mark.parametrize("behind", ["Ridge", "KMeans", "StandardScaler", "SelectKBest"])
+def test_steps_behind_a_selector_that_keeps_no_column_are_not_fitted(behind):
+    X, y = np.random.default_rng(0).standard_normal((60, 3)), np.arange(60.0)
+    last = {"Ridge": Ridge(), "KMeans": KMeans(2), "StandardScaler": ooclearn.preprocessing.StandardScaler()}
+    none = ooclearn.feature_selection.SelectKBest(ooclearn.feature_selection.f_regression, k=0)
+    pipe = make_pipeline(none, last.get(behind, clone(none)))
+    with pytest.raises(DataError, match=r"0 feature\(s\).*'selectkbest(-1)?' has selected none"):
+        pipe.fit(X, y)
+    assert not hasattr(none, "scores_")
+    assert make_pipeline(ooclearn.preprocessing.StandardScaler(), none).fit(X, y)[-1].get_support().sum() == 0
+
+
+def test_a_selector_in_the_middle_refuses_several_targets():
+    X = np.random.default_rng(0).standard_normal((60, 3))
+    selector = ooclearn.feature_selection.SelectKBest(ooclearn.feature_selection.f_regression, k=2)
+    with pytest.raises(DataError, match="y should be a 1d array"):
+        make_pipeline(ooclearn.preprocessing.StandardScaler(), selector, Ridge()).fit(X, X[:, :2])

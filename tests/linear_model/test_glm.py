@@ -13,9 +13,10 @@ import ooclearn.linear_model as ours
 from ooclearn import Pipeline
 from ooclearn.exceptions import DataError, NonFiniteError
 from ooclearn.linear_model import GammaRegressor, PoissonRegressor, TweedieRegressor
+from ooclearn.linear_model._deviance import Deviance
 from ooclearn.linear_model._loss_sums import LossSums, LossSumsState
 from ooclearn.linear_model._losses import Tweedie
-from ooclearn.linear_model.glm import GAMMA, POISSON, Deviance
+from ooclearn.linear_model.glm import GAMMA, POISSON
 from ooclearn.preprocessing import StandardScaler
 from ooclearn.table import Rows
 from ooclearn.testing import CountingBlocks, check_statistic

@@ -414,6 +414,16 @@ def test_penalties_that_cannot_be_tried(alphas):
         ours.RidgeCV(alphas=alphas).fit(X, y)
 
 
+def test_a_penalty_too_small_to_leave_rows_out_is_refused():
+    """With as many columns as rows, what is left of the leverage has no digits: a score of them would mean nothing."""
+    X, y = np.random.default_rng(0).standard_normal((5, 8)), np.arange(5.0)
+    np.testing.assert_allclose(
+        ours.RidgeCV([1e-6]).fit(X, y).best_score_, ours.RidgeCV([1e-8]).fit(X, y).best_score_, 1e-3
+    )
+    with pytest.raises(DataError, match="Raise the smallest of the alphas"):
+        ours.RidgeCV([1e-13, 1.0]).fit(X, y)
+
+
 def test_lasso_says_when_it_has_not_converged():
     X, y, _ = table()
     with pytest.warns(ConvergenceWarning):

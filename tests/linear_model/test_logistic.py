@@ -374,3 +374,27 @@ def test_derivatives_are_those_of_the_loss(k):
     np.testing.assert_allclose(state.gradient.reshape(-1), slopes, rtol=1e-6, atol=1e-6)
     curves = (moved.gradient[: v.size] - moved.gradient[v.size :]).reshape(v.size, v.size) / 2e-5
     np.testing.assert_allclose(state.hessian.reshape(v.size, v.size), curves, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("C", [1e-3, 1.0, 100.0])
+def test_columns_that_jump(C):
+    """Two clusters far apart, and few wrong labels: the first step overshoots to where nothing is curved."""
+    rng = np.random.default_rng(43)
+    X = rng.standard_normal((3000, 7)) * [1.0, 9.0, 0.02, 0.01, 80.0, 1.0, 3.0]
+    X[1500:] += 1000.0
+    y = (np.arange(3000) >= 1500) ^ (rng.random(3000) < 0.002)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        mine = LogisticRegression(C=C, tol=1e-9).fit(X, y)
+    expected = theirs.LogisticRegression(C=C, tol=1e-10, max_iter=5000, solver="newton-cholesky").fit(X, y)
+    assert objective(mine, X, y, C) <= objective(expected, X, y, C) * (1 + 1e-9)
+
+
+def test_from_where_nothing_is_curved():
+    """Newton steps lead nowhere there; the search goes on by gradients."""
+    X = np.random.default_rng(0).standard_normal((500, 3))
+    y = X[:, 0] + np.random.default_rng(1).standard_normal(500) > 0
+    expected = LogisticRegression(tol=1e-9).fit(X, y)
+    model = LogisticRegression(tol=1e-9, warm_start=True).fit(X, y)
+    model.coef_ = np.array([[-900.0, 700.0, 800.0]])
+    np.testing.assert_allclose(model.fit(X, y).coef_, expected.coef_, rtol=1e-6)

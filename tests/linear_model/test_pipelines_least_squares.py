@@ -8,11 +8,15 @@ import sklearn.decomposition
 import sklearn.linear_model
 import sklearn.pipeline
 import sklearn.preprocessing
+from sklearn.base import clone
 
 import ooclearn.decomposition
 import ooclearn.linear_model
 import ooclearn.preprocessing
+from ooclearn.exceptions import DataError
+from ooclearn.linear_model import Ridge
 from ooclearn.pipeline import make_pipeline
+from ooclearn.preprocessing import StandardScaler
 from ooclearn.rowmaps import Chain
 from ooclearn.testing import CountingBlocks
 from ooclearn.testing.tables import uneven_cut
@@ -133,3 +137,12 @@ def test_predictions_are_one_product():
     scaled = made("StandardScaler, Ridge", "ooclearn").fit(X, y)
     kinds = [type(one).__name__ for one in scaled._method_map("predict", n_columns=6, dtype=np.dtype(np.float64)).maps]
     assert kinds == ["Affine", "Rowwise"], "a scaling collapses with the coefficients; the other looks for NaN"
+
+
+def test_targets_that_are_python_objects():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 3)), rng.standard_normal(60)
+    pipe = make_pipeline(StandardScaler(), Ridge())
+    np.testing.assert_array_equal(pipe.fit(X, y.astype(object))[-1].coef_, clone(pipe).fit(X, y)[-1].coef_)
+    with pytest.raises(DataError, match="not all that is in it are numbers"):
+        pipe.fit(X, np.array(["a", *y[1:]], dtype=object))

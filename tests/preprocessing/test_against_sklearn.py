@@ -123,6 +123,14 @@ def test_sample_weights(backend, dtype, weights):
     close(mine.n_samples_seen_, reference.n_samples_seen_, rounding)
 
 
+def test_the_sum_of_the_weights_is_one_number(backend):
+    """Also where it is added up by column, each with its own rounding."""
+    X, w = np.random.default_rng(0).normal(size=(60, 6)), np.random.default_rng(1).random(60)
+    seen = ours.StandardScaler().fit(backend.make(X), sample_weight=backend.make(w)).n_samples_seen_
+    assert np.shape(seen) == ()
+    np.testing.assert_allclose(seen, w.sum(), rtol=backend.within(64))
+
+
 def test_weights_of_other_libraries_and_shapes_go_beside_the_rows(backend):
     """Weights may lie on the host, in a list, be cut elsewhere, or be one number."""
     rows = made_rows(40, [Column("normal")], weights="counts")

@@ -7,21 +7,10 @@ import pytest
 import ooclearn.preprocessing
 from ooclearn.preprocessing import Binarizer, MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
 from ooclearn.testing import check_estimator
-from ooclearn.testing.turned import CONTAINERS
+from ooclearn.testing.turned import CONTAINERS, FRAMES, LAZY
 
 ESTIMATORS = [StandardScaler(), MinMaxScaler(clip=True), MaxAbsScaler(), Normalizer(), Binarizer()]
 
-LAZY = {"blocks", "dask"}
-# What a lazy container cannot do, and why.
-FRAMES = dict.fromkeys(
-    (
-        "check_set_output_transform_pandas",
-        "check_set_output_transform_polars",
-        "check_global_output_transform_pandas",
-        "check_global_set_output_transform_polars",
-    ),
-    "a data frame of a lazy result would be read into memory whole: refused, with what to do instead",
-)
 READS_NOTHING = {"check_estimators_nan_inf": "fit reads nothing; transform refuses what is not finite, with the place"}
 
 

@@ -93,6 +93,7 @@ def test_what_is_no_iterable_of_blocks():
         (lambda: 3, "iterated over|iterable"),
         (list, "no block"),
         (lambda: [X, X[:, :2]], "same columns"),
+        (lambda: [(X, X[:, 0])], "a tuple of arrays .* Scan X and y each by a callable of its own .*block 0"),
     ]:
         with pytest.raises(DataError, match=said):
             ooclearn.scan(wrong)

@@ -234,8 +234,10 @@ def test_what_cannot_be_scanned(tmp_path):
     with pytest.raises(DataError, match=r"no \.npy file"):
         ooclearn.scan(tmp_path)
     (tmp_path / "x.csv").write_text("1,2")
-    with pytest.raises(DataError, match=r"\.csv cannot be scanned"):
+    with pytest.raises(DataError, match=r"\.csv cannot be scanned; expected \.npy\. Read it with dask\.dataframe"):
         ooclearn.scan(tmp_path / "x.csv")
+    with pytest.raises(DataError, match=r"patterns are not looked up; pass the folder, or sorted\(glob"):
+        ooclearn.scan(str(tmp_path / "*.npy"))
     with pytest.raises(DataError, match="read once"):
         ooclearn.scan(iter([X]))
     for wrong in (3, None, {"a": 1}, [1, 2]):

@@ -13,18 +13,9 @@ from sklearn.utils.metaestimators import available_if
 import ooclearn.preprocessing
 from ooclearn.blocks import Blocks
 from ooclearn.testing import check_estimator
-from ooclearn.testing.turned import CONTAINERS, turned
+from ooclearn.testing.turned import CONTAINERS, FRAMES, turned
 
 X = np.random.default_rng(0).normal(3, 2, (30, 3))
-PANDAS = {
-    f"check_{name}": "lazy"
-    for name in (
-        "set_output_transform_pandas",
-        "set_output_transform_polars",
-        "global_output_transform_pandas",
-        "global_set_output_transform_polars",
-    )
-}
 
 
 class Looking(ooclearn.preprocessing.StandardScaler):
@@ -94,12 +85,12 @@ def test_an_estimator_of_arrays_in_memory_passes_on_numpy():
 
 def test_an_answer_in_another_container_is_found():
     with pytest.raises(AssertionError, match="data of the backend dask are answered by a ndarray of numpy"):
-        check_estimator(GivesArrays(), on="dask", expected_failed_checks=PANDAS)
+        check_estimator(GivesArrays(), on="dask", expected_failed_checks=FRAMES)
 
 
 def test_a_wrong_answer_is_found():
     with pytest.raises(AssertionError, match="check_answers_of_numpy"):
-        check_estimator(Forgets(), on="blocks", expected_failed_checks=PANDAS)
+        check_estimator(Forgets(), on="blocks", expected_failed_checks=FRAMES)
 
 
 def test_all_failures_are_named_at_once():

@@ -7,7 +7,6 @@ import warnings
 
 import numpy as np
 import pytest
-import scipy.sparse
 import sklearn.compose
 import sklearn.decomposition
 import sklearn.linear_model
@@ -16,9 +15,7 @@ import sklearn.preprocessing
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.compose import make_column_selector
-from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import SGDClassifier
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, QuantileTransformer
+from sklearn.preprocessing import OneHotEncoder, QuantileTransformer
 
 import ooclearn
 import ooclearn.compose
@@ -26,13 +23,13 @@ import ooclearn.decomposition
 import ooclearn.linear_model
 import ooclearn.pipeline
 import ooclearn.preprocessing
-from ooclearn import ColumnTransformer, FeatureUnion, Incremental, make_column_transformer, make_pipeline, make_union
+from ooclearn import ColumnTransformer, FeatureUnion, make_column_transformer, make_pipeline, make_union
 from ooclearn.beside import Beside, as_affine, beside
 from ooclearn.exceptions import DataError, PerformanceWarning
-from ooclearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
+from ooclearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 from ooclearn.rowmaps import Affine, Columns, Rowwise, compose
 from ooclearn.testing import CountingBlocks, check_estimator
-from ooclearn.testing.turned import CONTAINERS
+from ooclearn.testing.turned import CONTAINERS, FRAMES, LAZY
 
 N, D = 300, 6
 
@@ -47,111 +44,13 @@ def counted(values):
     return CountingBlocks(values, (100, 0, 1, len(values) - 101))
 
 
-def learned(one):
-    """Return the fitted attributes of an estimator that are numbers, arrays or text, and those of the steps in it."""
-    inside = [step for _, step, *_ in getattr(one, "transformers_", ())]
-    inside += [step for _, step in getattr(one, "transformer_list", ())]
-    inside += [step for _, step in getattr(one, "steps", ())]
-    own = {
-        name: value
-        for name, value in vars(one).items()
-        if name.endswith("_") and not name.startswith("_") and name not in ("transformers_", "solver_")
-    }
-    return [own, *(learned(step) for step in inside if not isinstance(step, str))]
-
-
-def assert_learned_alike(ours, theirs, rtol=1e-10):
-    """Compare what two estimators have learned; theirs may lack attributes that only ours has."""
-    own, other = learned(ours), learned(theirs)
-    assert len(own) == len(other)
-    _alike(own, other, rtol)
-
-
-def _alike(own, other, rtol):
-    if isinstance(other, list):
-        for a, b in zip(own, other, strict=True):
-            _alike(a, b, rtol)
-    elif isinstance(other, dict):
-        for name, value in other.items():
-            assert name in own, f"{name} is missing"
-            _alike(own[name], value, rtol)
-    elif isinstance(other, (float, np.ndarray)) and np.asarray(other).dtype.kind == "f":
-        assert_allclose(own, other, rtol=rtol, atol=rtol)
-    elif isinstance(other, np.ndarray):
-        assert_array_equal(own, other)
-    elif isinstance(other, (int, str, slice, bool, type(None))):
-        assert own == other
-
-
 def both(make):
     """Return what is made of this library, and of scikit-learn."""
     return make(ooclearn), make(sklearn)
 
 
-# What is made of either library; all are fitted in one reading.
-PARALLEL = {
-    "halves": lambda of: of.compose.ColumnTransformer(
-        [
-            ("std", of.preprocessing.StandardScaler(), [0, 1, 2]),
-            ("range", of.preprocessing.MinMaxScaler(), slice(3, None)),
-        ]
-    ),
-    "mask, passthrough, drop": lambda of: of.compose.ColumnTransformer(
-        [
-            ("mask", of.preprocessing.MaxAbsScaler(), [True, False, False, True, False, False]),
-            ("as they are", "passthrough", [-1, 1]),
-            ("gone", "drop", [2]),
-            ("none", of.preprocessing.StandardScaler(), []),
-        ]
-    ),
-    "remainder": lambda of: of.compose.make_column_transformer(
-        (of.preprocessing.StandardScaler(with_std=False), [4, 2]),
-        remainder=of.preprocessing.MinMaxScaler((-1, 1)),
-        verbose_feature_names_out=False,
-    ),
-    "remainder passes, weights": lambda of: of.compose.ColumnTransformer(
-        [("a", of.preprocessing.StandardScaler(), [0]), ("b", of.preprocessing.StandardScaler(), [0, 5])],
-        remainder="passthrough",
-        transformer_weights={"a": 3.0, "remainder": 0.5},
-    ),
-    "selector": lambda of: of.compose.ColumnTransformer([("s", of.preprocessing.StandardScaler(), lambda X: [1, 3])]),
-    "pipelines in it": lambda of: of.compose.ColumnTransformer(
-        [
-            (
-                "p",
-                of.pipeline.make_pipeline(of.preprocessing.MaxAbsScaler(), of.preprocessing.StandardScaler()),
-                [0, 1],
-            ),
-            (
-                "nested",
-                of.compose.make_column_transformer((of.preprocessing.MinMaxScaler(), [1, 0]), remainder="passthrough"),
-                [3, 4, 5],
-            ),
-        ]
-    ),
-    "union": lambda of: of.pipeline.FeatureUnion(
-        [
-            ("std", of.preprocessing.StandardScaler()),
-            ("range", of.preprocessing.MinMaxScaler()),
-            ("same", "passthrough"),
-            ("gone", "drop"),
-        ],
-        transformer_weights={"range": 2.0},
-    ),
-    "union with axes": lambda of: of.pipeline.make_union(
-        of.decomposition.PCA(2, svd_solver="covariance_eigh"), of.preprocessing.StandardScaler()
-    ),
-    "only passing": lambda of: of.compose.ColumnTransformer([("a", "passthrough", [2, 0])]),
-}
-
-
-@pytest.fixture(params=PARALLEL.values(), ids=PARALLEL)
-def make(request):
-    return request.param
-
-
 class TestAgainstSklearn:
-    def test_on_every_container(self, make, backend):
+    def test_on_every_container(self, make, backend, assert_learned_alike):
         X, _ = rows()
         ours, theirs = both(make)
         expected = theirs.fit_transform(X)
@@ -167,7 +66,7 @@ class TestAgainstSklearn:
             assert_learned_alike(ours, theirs)
         assert_array_equal(ours.get_feature_names_out(), theirs.get_feature_names_out())
 
-    def test_on_a_data_frame(self, make):
+    def test_on_a_data_frame(self, make, assert_learned_alike):
         pd = pytest.importorskip("pandas", reason="in the group `test`")
         X, _ = rows()
         frame = pd.DataFrame(X, columns=list("abcdef"))
@@ -294,218 +193,6 @@ def _renamed(blocks, names):
     return blocks
 
 
-def ridge_behind(parallel):
-    return lambda of: of.pipeline.make_pipeline(parallel(of), of.linear_model.Ridge())
-
-
-class TestSeenThrough:
-    """Statistics of what comes below are seen through branches that are not fitted yet."""
-
-    @pytest.mark.parametrize("name", [name for name in PARALLEL if name != "only passing"])
-    @pytest.mark.parametrize("offset", [0.0, 1e4])
-    def test_one_reading(self, name, offset):
-        X, y = rows(offset)
-        source, target = counted(X), counted(y)
-        ours, theirs = both(ridge_behind(PARALLEL[name]))
-        plan = ours.explain(source, target)
-        assert not source.reads
-        ours.fit(source, target)
-        assert source.passes == plan.n_passes == 1
-        # Axes beside the columns that they are made of: a regression that magnifies scikit-learn's roundings.
-        assert_learned_alike(ours, theirs.fit(X, y), rtol=1e-7 if "axes" in name and offset else 1e-9)
-        assert_allclose(ours.predict(source).to_numpy(), theirs.predict(X), rtol=1e-8, atol=1e-8)
-
-    def test_two_scalers_on_halves_and_ridge_on_every_container(self, backend):
-        if backend.rounding > 1e-10:
-            pytest.skip("compared with float64")
-        X, y = rows(1e3)
-        ours, theirs = both(
-            lambda of: of.pipeline.make_pipeline(
-                PARALLEL["halves"](of), of.linear_model.RidgeCV(alphas=(0.1, 1.0, 10.0), cv=5)
-            )
-        )
-        given = backend.make(X)
-        ours.fit(given, y)
-        theirs.fit(X, y)
-        assert ours.explain(given, y).n_passes == 1
-        assert ours[-1].alpha_ == theirs[-1].alpha_
-        assert_allclose(ours[-1].coef_, theirs[-1].coef_, rtol=1e-8)
-        assert_allclose(backend.back(ours.predict(given)), theirs.predict(X), rtol=1e-8)
-
-    def test_axes_behind_scalers(self):
-        source = counted(rows()[0])
-        ours, theirs = both(
-            lambda of: of.pipeline.make_pipeline(
-                PARALLEL["halves"](of), of.decomposition.PCA(3, svd_solver="covariance_eigh")
-            )
-        )
-        assert ours.explain(source).n_passes == 1
-        ours.fit(source)
-        assert source.passes == 1
-        assert_learned_alike(ours, theirs.fit(rows()[0]), rtol=1e-8)
-
-    def test_a_scaler_above_and_one_below(self):
-        X, y = rows()
-        source = counted(X)
-        ours, theirs = both(
-            lambda of: of.pipeline.make_pipeline(
-                of.preprocessing.MaxAbsScaler(),
-                PARALLEL["mask, passthrough, drop"](of),
-                of.preprocessing.StandardScaler(),
-                of.linear_model.Ridge(),
-            )
-        )
-        ours.fit(source, y)
-        assert source.passes == 1
-        assert_learned_alike(ours, theirs.fit(X, y))
-
-    def test_missing_values_pass_where_they_may(self):
-        """Moments are not asked as a scatter of all columns, which would refuse what the scaler takes."""
-        X, _ = rows()
-        X[5, 4] = np.nan
-        ours, theirs = both(
-            lambda of: of.pipeline.make_pipeline(
-                of.compose.ColumnTransformer(
-                    [
-                        ("axes", of.decomposition.PCA(2, svd_solver="covariance_eigh"), [0, 1, 2]),
-                        ("std", of.preprocessing.StandardScaler(), [3, 4]),
-                    ]
-                ),
-                of.preprocessing.StandardScaler(),
-            )
-        )
-        source = counted(X)
-        assert ours.explain(source).n_passes == 2
-        ours.fit(source)
-        assert source.passes == 2
-        assert_learned_alike(ours, theirs.fit(X), rtol=1e-8)
-        assert_allclose(ours.transform(X), theirs.transform(X), rtol=1e-8)
-
-    def test_values_of_columns_that_are_dropped_do_no_harm(self):
-        X, y = rows()
-        X[3, 2] = np.inf
-        X[4, 2] = np.nan
-        ours = make_pipeline(PARALLEL["mask, passthrough, drop"](ooclearn), ooclearn.linear_model.Ridge())
-        assert np.isfinite(ours.fit(counted(X), y).predict(X)).all()
-
-    @pytest.mark.parametrize(
-        ("first", "passes"),
-        [
-            (lambda: PARALLEL["halves"](ooclearn), 2),
-            (lambda: make_column_transformer((Normalizer(), [0, 1]), (StandardScaler(), [2, 3])), 2),
-            (lambda: make_column_transformer((make_pipeline(Normalizer(), StandardScaler()), [0, 1])), 2),
-            (lambda: make_column_transformer((FunctionTransformer(np.abs), [0, 1]), remainder="passthrough"), 1),
-            (lambda: make_column_transformer((MinMaxScaler(clip=True), [0]), (StandardScaler(), [1])), 2),
-        ],
-        ids=["scalers", "rows and a scaler", "a pipeline", "a function", "clipped"],
-    )
-    def test_a_feed_below(self, first, passes):
-        X, _ = rows()
-        y = (X[:, 0] > X[:, 0].mean()).astype(int)
-        source = counted(X)
-        pipe = make_pipeline(first(), Incremental(SGDClassifier(shuffle=False)))
-        plan = pipe.explain(source, y)
-        assert not source.reads
-        pipe.fit(source, y)
-        assert source.passes == plan.n_passes == passes
-        alone = first().fit(X)
-        fed = Incremental(SGDClassifier(shuffle=False)).fit(alone.transform(X), y)
-        assert_allclose(pipe[-1].coef_, fed.coef_, rtol=1e-9)
-
-    def test_a_barrier_is_named(self):
-        pipe = make_pipeline(
-            make_column_transformer((MinMaxScaler(clip=True), [0]), (StandardScaler(), [1])), MaxAbsScaler()
-        )
-        text = str(pipe.explain(counted(rows()[0])))
-        assert "maxabsscaler gets its rows through columntransformer (there columntransformer__minmaxscaler" in text
-        assert "through which Extrema cannot be seen" in text
-
-
-class TestForeign:
-    """What does not say what it reads is fitted in memory, on its own columns."""
-
-    def test_a_step_of_another_library(self, backend):
-        if backend.rounding > 1e-10:
-            pytest.skip("quantiles of float32 are others")
-        X, y = rows()
-        given = backend.make(X)
-        ours, theirs = both(
-            lambda of: of.compose.make_column_transformer(
-                (QuantileTransformer(n_quantiles=20), [1]), (of.preprocessing.StandardScaler(), [0, 2])
-            )
-        )
-        if backend.lazy:
-            with pytest.warns(PerformanceWarning, match="'quantiletransformer'"):
-                ours.fit(given)
-        else:
-            ours.fit(given)
-        expected = theirs.fit_transform(X)
-        assert_allclose(backend.back(ours.transform(given)), expected, rtol=1e-9, atol=1e-12)
-        assert_learned_alike(ours, theirs)
-        with pytest.raises(ValueError, match="'quantiletransformer' .* does not say beforehand"):
-            ours.explain(given)
-        pipe = make_pipeline(clone(ours), ooclearn.linear_model.Ridge())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PerformanceWarning)
-            pipe.fit(given, y)
-        assert_allclose(pipe[-1].coef_, sklearn.linear_model.Ridge().fit(expected, y).coef_, rtol=1e-8)
-
-    def test_a_union_with_one(self):
-        X, _ = rows()
-        ours, theirs = both(
-            lambda of: of.pipeline.make_union(QuantileTransformer(n_quantiles=20), of.preprocessing.StandardScaler())
-        )
-        source = counted(X)
-        with pytest.warns(PerformanceWarning):
-            ours.fit(source)
-        assert_allclose(ours.transform(source).to_numpy(), theirs.fit_transform(X), rtol=1e-9)
-        assert isinstance(ours.transformer_list[0][1], QuantileTransformer)
-
-    def test_fitted_already_costs_nothing(self):
-        X, y = rows()
-        source = counted(X)
-        scaler = FrozenEstimator(StandardScaler().fit(X[:, :2]))
-        pipe = make_pipeline(
-            make_column_transformer((scaler, [0, 1]), (StandardScaler(), [2])), ooclearn.linear_model.Ridge()
-        )
-        assert pipe.explain(source, y).n_passes == 1
-        pipe.fit(source, y)
-        assert source.passes == 1
-
-    def test_columns_behind_a_step_whose_columns_are_not_known(self):
-        X, y = rows()
-        ours, theirs = both(
-            lambda of: of.pipeline.make_pipeline(
-                of.decomposition.PCA(0.99, svd_solver="covariance_eigh"),
-                of.compose.make_column_transformer((of.preprocessing.StandardScaler(), [0]), remainder="passthrough"),
-                of.linear_model.Ridge(),
-            )
-        )
-        source = counted(X)
-        with pytest.raises(ValueError, match="known only after a step above"):
-            ours.explain(source, y)
-        assert_allclose(ours.fit(source, y).predict(X), theirs.fit(X, y).predict(X), rtol=1e-8)
-
-    def test_sparse_results(self):
-        X = np.random.default_rng(0).integers(0, 30, (N, 3)).astype(float)
-        ours, theirs = both(
-            lambda of: of.compose.make_column_transformer(
-                (OneHotEncoder(handle_unknown="ignore"), [0, 1]), (of.preprocessing.MaxAbsScaler(), [2])
-            )
-        )
-        source = counted(X)
-        with pytest.warns(PerformanceWarning):
-            ours.fit(source)
-        expected = theirs.fit_transform(X)
-        assert ours.sparse_output_ is theirs.sparse_output_ is True
-        got = scipy.sparse.vstack(list(ours.transform(source)))
-        assert_allclose(got.toarray(), expected.toarray())
-        dense = clone(ours).set_params(sparse_threshold=0)
-        with pytest.warns(PerformanceWarning):
-            dense.fit(source)
-        assert_allclose(dense.transform(source).to_numpy(), expected.toarray())
-
-
 def _on_all(steps):
     return [(f"step{i}", step, slice(0, None)) for i, step in enumerate(steps)]
 
@@ -545,9 +232,9 @@ class TestFailing:
             one.fit(source)
         assert pickle.dumps(one) == before
 
-    def test_in_a_pipeline(self):
+    def test_in_a_pipeline(self, parallel):
         X, y = rows()
-        pipe = make_pipeline(PARALLEL["halves"](ooclearn), ooclearn.linear_model.Ridge())
+        pipe = make_pipeline(parallel["halves"](ooclearn), ooclearn.linear_model.Ridge())
         bad = X.copy()
         bad[150, 5] = np.nan
         before = pickle.dumps(pipe)
@@ -558,7 +245,7 @@ class TestFailing:
 
 class TestWeights:
     @pytest.mark.parametrize("lazy", [True, False])
-    def test_routed(self, lazy):
+    def test_routed(self, lazy, assert_learned_alike):
         X, y = rows()
         w = np.linspace(0, 2, N)
         with sklearn.config_context(enable_metadata_routing=True):
@@ -577,7 +264,7 @@ class TestWeights:
             assert not lazy or source.passes == 1
             assert_learned_alike(ours, theirs.fit(X, y, sample_weight=w))
 
-    def test_not_routed(self):
+    def test_not_routed(self, assert_learned_alike):
         X, _ = rows()
         w = np.linspace(0, 2, N)
         ours, theirs = both(lambda of: of.pipeline.make_union(of.preprocessing.StandardScaler()))
@@ -643,15 +330,6 @@ EXPECTED = {
         "check_param_validation": AS_SKLEARN + "it says of no parameter what it may be",
     },
 }
-FRAMES = dict.fromkeys(
-    (
-        "check_set_output_transform_pandas",
-        "check_set_output_transform_polars",
-        "check_global_output_transform_pandas",
-        "check_global_set_output_transform_polars",
-    ),
-    "a data frame of a lazy result would be read into memory whole: refused, with what to do instead",
-)
 
 
 @pytest.mark.parametrize("container", ["numpy", *CONTAINERS])
@@ -661,8 +339,28 @@ FRAMES = dict.fromkeys(
     ids=lambda one: type(one).__name__,
 )
 def test_all_of_scikit_learns_checks(estimator, container):
-    expected = EXPECTED[type(estimator)] | (FRAMES if container in ("blocks", "dask") else {})
+    expected = EXPECTED[type(estimator)] | (FRAMES if container in LAZY else {})
     if container == "numpy" and isinstance(estimator, ColumnTransformer):
         expected = expected | {"check_fit1d": AS_SKLEARN + "rows of one dimension have no columns to look for"}
     results = check_estimator(estimator, on=container, expected_failed_checks=expected)
     assert sum(one["status"] == "passed" for one in results) >= 40
+
+
+def test_the_same_columns_in_two_orders(backend):
+    """What each asks contains what the other asks; one of them must be asked."""
+    X = np.random.default_rng(0).normal(2.0, 3.0, (60, 4))
+    both = ColumnTransformer(
+        [("a", StandardScaler(), [1, 2, 3]), ("b", MinMaxScaler(), [3, 2, 1]), ("c", StandardScaler(), [2, 1, 3])]
+    )
+    done = both.fit(backend.make(X))
+    for name, scaler, columns in both.transformers:
+        alone = clone(scaler).fit(X[:, columns])
+        np.testing.assert_allclose(done.named_transformers_[name].scale_, alone.scale_, rtol=backend.within(256))
+
+
+@pytest.mark.parametrize("empty", [slice(1, 1), [], [False] * 4])
+def test_columns_passed_through_may_be_none(empty):
+    X = np.random.default_rng(0).standard_normal((60, 4))
+    done = ColumnTransformer([("a", StandardScaler(), [0]), ("b", "passthrough", empty)]).fit(X)
+    assert list(done.get_feature_names_out()) == ["a__x0"]
+    assert done.transform(X).shape == (60, 1)
