@@ -299,4 +299,6 @@ class ThreadedReading:
         with ExitStack() as stack:
             stack.callback(table.release)
             stack.enter_context(one_blas_thread())
-            yield from ordered(task, len(groups), workers=workers, ahead=max(0, ahead - workers), name="reader")
+            yield from ordered(
+                task, len(groups), workers=workers, ahead=max(0, ahead - workers), name="reader", yielding=True
+            )

@@ -53,8 +53,12 @@ class _Failure:
 class _Crew(Generic[T]):
     """Worker threads that take numbers in order and leave results for one consumer."""
 
-    def __init__(self, function: Callable[[int], T], n: int, workers: int, ahead: int, name: str) -> None:
+    def __init__(
+        self, function: Callable[[int], T], n: int, workers: int, ahead: int, name: str, *, yielding: bool
+    ) -> None:
         self._function = function
+        self._yielding = yielding
+        self._at_work = 0
         self._n = n
         self._room = workers + ahead
         self._changed = threading.Condition()
@@ -95,20 +99,30 @@ class _Crew(Generic[T]):
         with sklearn.config_context(**sklearn_settings), config.config_context(**settings), openmp:
             while True:
                 with self._changed:
-                    while not self._stopped and self._next < self._n and self._next >= self._consumed + self._room:
+                    while not self._stopped and self._next < self._n and self._must_wait():
                         self._changed.wait()
                     if self._stopped or self._next >= self._n:
                         return
                     i = self._next
                     self._next += 1
+                    self._at_work += 1
                 try:
                     result: T | _Failure = self._function(i)
                 except BaseException as error:  # noqa: BLE001  (it is raised again where the result is asked for)
                     result = _Failure(error)
                 with self._changed:
+                    self._at_work -= 1
                     self._results[i] = result
                     self._changed.notify_all()
                 del result
+
+    def _must_wait(self) -> bool:
+        """Say whether a worker may not begin the next number yet."""
+        if self._next >= self._consumed + self._room:
+            return True
+        # With the next two results there, nobody waits for the workers; the consumer gets a core to itself.
+        enough = self._yielding and {self._consumed, self._consumed + 1} <= self._results.keys()
+        return enough and self._at_work >= max(1, len(self._threads) - 1)
 
     def take(self, i: int) -> T:
         with self._changed:
@@ -171,6 +185,7 @@ def ordered(
     workers: int,
     ahead: int = 0,
     name: str = "worker",
+    yielding: bool = False,
 ) -> Iterator[T]:
     """Yield ``function(0)``, ..., ``function(n - 1)`` in order, computed by threads.
 
@@ -191,6 +206,9 @@ def ordered(
         How many results may wait beyond those the workers are at.
     name : str
         What the threads are called, for timelines.
+    yielding : bool
+        The consumer works as hard as a worker: one of them rests while the two results that it will ask for
+        next are there.
 
     Examples
     --------
@@ -203,6 +221,6 @@ def ordered(
         for i in range(n):
             yield function(i)
         return
-    with _Crew(function, n, workers, ahead, name) as crew:
+    with _Crew(function, n, workers, ahead, name, yielding=yielding) as crew:
         for i in range(n):
             yield crew.take(i)

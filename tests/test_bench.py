@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -93,6 +94,18 @@ def test_calls_are_timed_in_turn_and_medians_are_taken():
     assert order == ["a", "b"] * 5
     assert [len(seconds) for seconds in timings.seconds.values()] == [3, 3]
     assert Timings({"a": [3.0, 1.0, 2.0]})["a"] == 2.0
+
+
+def test_busy_cores_are_those_of_the_whole_machine():
+    from harness import busy_cores
+
+    code = "import time\nend = time.perf_counter() + 60\nwhile time.perf_counter() < end: pass"
+    with subprocess.Popen([sys.executable, "-c", code]) as other:
+        try:
+            busy = busy_cores(1.0)
+        finally:
+            other.kill()
+    assert busy is None or 0.3 < busy <= os.cpu_count() + 0.1
 
 
 def test_a_rival_that_fails_says_why(tmp_path):

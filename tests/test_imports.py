@@ -45,3 +45,21 @@ def test_no_optional_library_is_imported(statement, code, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[]\n"
+
+
+def test_names_are_imported_when_they_are_asked_for(tmp_path):
+    code = """
+import sys
+import ooclearn
+print([name for name in sys.modules if name.startswith("ooclearn.")])
+assert {*ooclearn.__all__, "preprocessing"} <= set(dir(ooclearn))
+names = {}
+exec("from ooclearn import *", names)
+assert set(ooclearn.__all__) <= set(names)
+assert all(getattr(ooclearn, name) is names[name] for name in ooclearn.__all__)
+assert ooclearn.linear_model.Ridge().alpha == 1.0
+assert not hasattr(ooclearn, "nothing")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"

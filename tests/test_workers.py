@@ -140,3 +140,28 @@ def test_ctrl_c_while_waiting():
             list(ordered(slow, 50, workers=2))
         timer.join()
     assert waiting.is_set()
+
+
+@pytest.mark.parametrize(("yielding", "at_work"), [(True, {6, 7}), (False, {6, 7, 8})])
+def test_one_worker_rests_while_the_next_results_wait(yielding, at_work):
+    begun, go = [], threading.Event()
+
+    def function(i):
+        begun.append(i)
+        if i > 5:
+            assert go.wait(30)
+        return i
+
+    results = ordered(function, 30, workers=3, ahead=20, yielding=yielding)
+    try:
+        assert next(results) == 0
+        end = time.monotonic() + 30
+        while len(begun) < 6 + len(at_work) and time.monotonic() < end:
+            time.sleep(0.001)
+        time.sleep(0.05)  # for one more to begin, if it may
+        assert {i for i in begun if i > 5} == at_work
+        go.set()
+        assert list(results) == list(range(1, 30))
+    finally:
+        go.set()
+        results.close()

@@ -39,9 +39,15 @@ __all__ = [
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# How the machine was when the benchmark began.
+_before: dict[str, float | None] = {}
+
 
 def options(description: str | None, *, rows: int, repeats: int = 5) -> argparse.ArgumentParser:
     """Return a parser with the options that every benchmark has."""
+    if not _before:  # once a process, before it does anything
+        busy = busy_cores()
+        _before["busy"] = None if busy is None else round(busy, 2)
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--rows", type=whole, default=rows, metavar="N", help="rows of 20 float64 columns")
     parser.add_argument("--repeats", type=whole, default=repeats, metavar="N", help="interleaved repetitions")
@@ -133,6 +139,26 @@ def keep_memory() -> bool:
 # Reporting.
 
 
+def busy_cores(seconds: float = 0.5) -> float | None:
+    """Return how many cores the whole machine keeps busy while this process waits; None where nothing tells.
+
+    The load average would not do: for minutes it remembers the benchmark before.
+    """
+
+    def counted() -> tuple[float, float]:
+        first = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0]
+        ticks = [float(field) for field in first.split()[1:9]]
+        return sum(ticks) - ticks[3] - ticks[4], sum(ticks)  # without idle time, and waiting for the disk
+
+    try:
+        before = counted()
+        time.sleep(seconds)
+        after = counted()
+    except OSError:
+        return None
+    return (os.cpu_count() or 1) * (after[0] - before[0]) / max(1.0, after[1] - before[1])
+
+
 def machine() -> dict[str, Any]:
     """Return what the numbers depend on, beside the code."""
     model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
@@ -141,7 +167,7 @@ def machine() -> dict[str, Any]:
         "processor": model[1] if model else platform.machine(),
         "cores": n_workers(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "load_before": round(os.getloadavg()[0], 2),
+        "busy_before": _before.get("busy"),
         "python": platform.python_version(),
         **{name: _version(name) for name in names},
     }
@@ -171,8 +197,8 @@ def markdown(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def report(name: str, title: str, tables: Sequence[str], numbers: Mapping[str, Any], out: Path) -> None:
     """Print the tables, and save the numbers with what they depend on."""
     system = machine()
-    busy = system["load_before"] > 0.25 * system["cores"]
-    notes = f"{system['processor']}, {system['cores']} cores, load before {system['load_before']}"
+    busy = (system["busy_before"] or 0.0) > 0.15 * system["cores"]
+    notes = f"{system['processor']}, {system['cores']} cores; busy before: {system['busy_before']}"
     warning = "\n\n**The machine was busy: do not trust these numbers.**" if busy else ""
     print(f"\n## {title}\n\n{notes}{warning}\n\n" + "\n\n".join(tables) + "\n", flush=True)
     written({"name": name, "machine": system, **numbers}, out)

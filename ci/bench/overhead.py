@@ -30,7 +30,9 @@ IMPORTS = {
     "import sklearn": "import sklearn",
     "scikit-learn's parts that a pipeline uses": SKLEARN,
     "import ooclearn": "import ooclearn",
-    "those parts, and ooclearn": f"{SKLEARN}; import ooclearn, ooclearn.preprocessing",
+    "those parts, and ooclearn": f"{SKLEARN}; import ooclearn",
+    "those parts, and what the README's example asks for": f"{SKLEARN}; from ooclearn import Incremental, scan; "
+    "from ooclearn.pipeline import make_pipeline; from ooclearn.preprocessing import StandardScaler",
     "those parts, ooclearn and backends": f"{SKLEARN}; from ooclearn import backend; backend.backends()",
 }
 OPTIONAL = ("cupy", "dask", "distributed", "pandas", "polars", "pyarrow", "rich", "torch")
