@@ -154,9 +154,10 @@ def busy_cores(seconds: float = 0.5) -> float | None:
         before = counted()
         time.sleep(seconds)
         after = counted()
-    except OSError:
+    except (OSError, IndexError, ValueError):
         return None
-    return (os.cpu_count() or 1) * (after[0] - before[0]) / max(1.0, after[1] - before[1])
+    passed = after[1] - before[1]
+    return (os.cpu_count() or 1) * (after[0] - before[0]) / passed if passed > 0 else None
 
 
 def machine() -> dict[str, Any]:
