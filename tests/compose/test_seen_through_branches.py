@@ -273,3 +273,15 @@ class TestForeign:
         with pytest.warns(PerformanceWarning):
             dense.fit(source)
         assert_allclose(dense.transform(source).to_numpy(), expected.toarray())
+
+
+@pytest.mark.filterwarnings("ignore::ooclearn.exceptions.PerformanceWarning")
+@pytest.mark.parametrize("foreign", [1, 2])
+def test_branches_of_another_library_read_what_the_plan_says(foreign):
+    branches = [(QuantileTransformer(n_quantiles=20), [1]), (QuantileTransformer(n_quantiles=9), [3])][:foreign]
+    source = counted(rows()[0])
+    made = make_column_transformer(*branches, (StandardScaler(), [0, 2]), (MaxAbsScaler(), [4]))
+    plan = made.explain(source)
+    assert source.passes == 0
+    made.fit(source)
+    assert source.passes == plan.n_passes == foreign + 1
