@@ -11,13 +11,23 @@ from ooclearn.exceptions import DataError
 from ooclearn.statistics.added import as_columns, rounding_of, target_of, widened
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
 from ooclearn.statistics.coded import host
-from ooclearn.statistics.means import near_mean
+from ooclearn.statistics.means import shift_near
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
     from ooclearn.table import Rows
 
-__all__ = ["Tile", "product", "proper", "refuse", "rooted", "weights_of"]
+__all__ = ["Tile", "centred", "product", "proper", "refuse", "rooted", "shift_on_host", "weights_of"]
+
+
+def centred(x: Array, shift: Array | None) -> Array:
+    """Return rows less a row; `x` itself, which must not be written to, where there is none to subtract."""
+    return x if shift is None else minus(x, shift)
+
+
+def shift_on_host(x: Array, shift: Array | None) -> Array:
+    """Return what :func:`centred` has subtracted from `x`, on the host."""
+    return np.zeros(x.shape[1]) if shift is None else host(shift)
 
 
 class Tile:
@@ -34,7 +44,7 @@ class Tile:
     w : array or None
         Their weights.
     shift : ndarray
-        What was subtracted, of all columns.
+        What was subtracted, of all columns; 0 for rows that lie about it.
     rounding : float
         The rounding unit of that float.
     """
@@ -54,9 +64,9 @@ class Tile:
         self.w, self.weight = weights_of(rows)
         parts = [widened(x)] if y is None else [widened(x), as_columns(y)]
         with np.errstate(invalid="ignore", over="ignore"):
-            shifts = [near_mean(part, self.w, self.weight) for part in parts]
-            self.parts = [minus(part, shift) for part, shift in zip(parts, shifts, strict=True)]
-            self.shift = np.concatenate([host(shift) for shift in shifts])
+            shifts = [shift_near(part, self.w, self.weight, part) for part in parts]
+            self.parts = [centred(part, shift) for part, shift in zip(parts, shifts, strict=True)]
+            self.shift = np.concatenate([shift_on_host(*pair) for pair in zip(parts, shifts, strict=True)])
 
     def off(self) -> Array:
         """Return how far the mean lies from what was subtracted, of all columns."""

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ooclearn._namespace import namespace, ones, run_of
+from ooclearn._namespace import column_sums_of_squares, namespace, ones, run_of
 from ooclearn.rowmaps import Affine, RowMap
 from ooclearn.types import Array
 
-__all__ = ["affine_mean", "merged_mean", "near_mean", "projected_mean", "representable", "sum_and_rest"]
+__all__ = ["affine_mean", "merged_mean", "near_mean", "projected_mean", "representable", "shift_near", "sum_and_rest"]
 
 # Rows whose mean a tile is centred by. Any shift within some deviations of the mean keeps the digits, and the mean
 # of so many rows of the tile itself is: at the very worst (one far row among the others) a factor of the tile's rows
@@ -43,6 +43,22 @@ def near_mean(x: Array, w: Array | None, total: float) -> Array:
         return (w @ x) / total if total else run_of(x, 0, 1)[0, ...]
     first = run_of(x, 0, min(_SHIFT_ROWS, x.shape[0]))
     return (ones(first.shape[0], x) @ first) / first.shape[0]
+
+
+def shift_near(x: Array, w: Array | None, total: float, like: Array) -> Array | None:
+    """Return the row that `x` is best centred by, one that cells of `like` can have; None for rows that lie about 0.
+
+    About 0 is where the mean of no column is more than two of its deviations away: sums of squares about 0 are then
+    five times those about the mean at most, and lose two bits, fewer than a mean of some rows of the tile may. To
+    subtract would be a third of all the work.
+    """
+    shift = representable(near_mean(x, w, total), like)
+    if w is not None or not isinstance(x, np.ndarray):
+        return shift  # on a device, nothing is looked at before the end
+    first = x[:_SHIFT_ROWS]
+    squares = column_sums_of_squares(first, None) / first.shape[0]
+    # NaN compares as False: the sums about a shift will show it. So do squares that are too small for float64.
+    return None if bool(((shift == 0) | (shift * shift < 0.8 * squares)).all()) else shift
 
 
 def representable(shift: Array, like: Array) -> Array:

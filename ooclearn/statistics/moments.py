@@ -10,16 +10,15 @@ import numpy as np
 from ooclearn._namespace import (
     column_sums,
     column_sums_of_squares,
-    minus,
     namespace,
     ones,
 )
 from ooclearn.backend import backend_of
 from ooclearn.rowmaps import Columns, Kind, RowMap
 from ooclearn.statistics.added import added, digits_lost, first_mean, rounding_of, weight_sums, widened
-from ooclearn.statistics.centred import weights_of
+from ooclearn.statistics.centred import centred, weights_of
 from ooclearn.statistics.checks import refuse_infinite, refuse_weights
-from ooclearn.statistics.means import affine_mean, near_mean, representable, sum_and_rest
+from ooclearn.statistics.means import affine_mean, representable, shift_near, sum_and_rest
 from ooclearn.statistics.protocol import Statistic, Sums
 from ooclearn.statistics.stored import stored_moments
 from ooclearn.types import Array
@@ -139,8 +138,9 @@ class Moments:
             zeros = np.zeros(d)
             return MomentsState(n, 0.0, zeros, zeros, zeros, zeros)
         with np.errstate(invalid="ignore", over="ignore"):
-            shift = representable(near_mean(x, w, total), rows.X)
-            shift, off, m2 = _on_host(shift, *_centred(x, w, total, shift))
+            near = shift_near(x, w, total, rows.X)
+            off, m2 = _about(centred(x, near), w, total)
+            shift, off, m2 = _on_host(np.zeros(d) if near is None else near, off, m2)
         if not np.isfinite(m2).all():
             return self._with_missing(x, ones(n, x) if w is None else w, total)
         return MomentsState(n, total, np.full(d, total), *sum_and_rest(shift, off), m2, rounding_of(x))
@@ -220,12 +220,11 @@ def _of_sparse(x: Array, w: Array | None) -> MomentsState:
     return MomentsState(int(x.shape[0]), total, count, *sum_and_rest(mean, rest), m2, float(np.finfo(np.float64).eps))
 
 
-def _centred(x: Array, w: Array | None, total: float, shift: Array) -> tuple[Array, Array]:
-    """Return how far the mean lies from `shift`, and the sum of squares about the mean, by column."""
+def _about(x: Array, w: Array | None, total: float) -> tuple[Array, Array]:
+    """Return the mean of rows that lie about 0, and the sum of squares about the mean, by column."""
     xp = namespace(x)
-    centred = minus(x, shift)
-    off = column_sums(centred, w) / total
-    m2 = column_sums_of_squares(centred, w) - off * off * total
+    off = column_sums(x, w) / total
+    m2 = column_sums_of_squares(x, w) - off * off * total
     # A negative rest is rounding; NaN must stay, it tells of missing values.
     return off, xp.where(m2 < 0, xp.zeros_like(m2), m2)
 
