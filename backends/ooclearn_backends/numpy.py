@@ -66,22 +66,23 @@ class NumpyBackend(ThreadedReading):
 
     def _mapped_by_runs(self, row_map: RowMap, x: Array, rows: int) -> Array:
         n = x.shape[0]
-        # The first run tells what comes out; text and sparse rows are not put together from runs.
-        first = _run(row_map, x, 0, rows)
+        # A few rows tell what comes out; text and sparse rows are not put together from runs.
+        begin = min(64, rows)
+        first = _run(row_map, x, 0, begin)
         if not isinstance(first, np.ndarray) or first.dtype.hasobject or first.dtype.kind in "US":
             return _run(row_map, x, 0, n)
         out = np.empty((n, *first.shape[1:]), dtype=first.dtype)
-        out[:rows] = first
+        out[:begin] = first
         workers = self.workers()
         # Long stretches a task, so that handing tasks out costs nothing.
-        step = rows * max(1, min(16, -(-n // (rows * workers * 4))))
+        step = rows * max(1, min(16, -(-n // (rows * workers * 8))))
 
         def task(i: int) -> None:
-            for start in range(rows + i * step, min(rows + (i + 1) * step, n), rows):
+            for start in range(begin + i * step, min(begin + (i + 1) * step, n), rows):
                 stop = min(start + rows, n)
                 _run(row_map, x, start, stop, out[start:stop])
 
-        for _ in ordered(task, -(-(n - rows) // step), workers=workers, name="worker"):
+        for _ in ordered(task, -(-(n - begin) // step), workers=workers, name="worker"):
             pass
         return out
 
