@@ -14,6 +14,8 @@ from ooclearn.types import Array
 
 __all__ = ["Labels", "balanced_weights", "classes_from"]
 
+_FEW = 4
+
 
 def classes_from(found: DistinctState | None, given: Any, *, several: bool) -> Any:
     """Return what to pass as ``classes``: those given, or else those that a pass has found in y.
@@ -146,6 +148,9 @@ def _among(labels: Array, classes: Array) -> Array:
     kinds = {"O" if values.dtype.kind == "O" else values.dtype.kind in "fiub" for values in (labels, classes)}
     if kinds == {True, False}:
         return np.zeros(len(labels), dtype=bool)
+    if 0 < len(classes) <= _FEW and labels.dtype == classes.dtype and labels.dtype.kind in "fiub":
+        # Some comparisons are several times as fast as sorting, or counting by position.
+        return np.logical_or.reduce([labels == one for one in classes])
     return np.isin(labels, classes)
 
 

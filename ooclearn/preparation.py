@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -91,22 +92,33 @@ class Preparation:
         if self.finite:
             self._refuse(X, out)
 
-    def window(self, X: Array, order: Array, out: Array, /) -> None:
-        """Fill `out` with what comes of row ``order[0]`` of `X`, row ``order[1]``, ..."""
+    def window(self, X: Array, order: Array, out: Array, /, again: Callable[[], Array] | None = None) -> None:
+        """Fill `out` with what comes of row ``order[0]`` of `X`, row ``order[1]``, ...
+
+        Rows are mapped before they are mixed: they were just read, and lie in the cache, as `out` does not. Where X can
+        be read `again`, it is written to.
+        """
         n = len(order)
         row_map = self.row_map
         by_column = isinstance(row_map, Affine) and row_map.diagonal
-        in_place = by_column and (out.dtype, out.shape[1:]) == (X.dtype, X.shape[1:])
+        own = again is not None and by_column and (out.dtype, out.shape[1:]) == (X.dtype, X.shape[1:])
+        mapped = X if row_map is None or own else local_buffers().empty(out.shape, out.dtype)
         step = max(64, run_of_rows(X.nbytes // max(1, n)) // _TILES // 64 * 64)
+        finite = True
         for start in range(0, n, step):
-            tile, room = order[start : start + step], out[start : start + step]
-            if row_map is None or in_place:
-                _take(X, tile, room)
+            some = mapped[start : start + step]
             if row_map is not None:
-                self._map(room if in_place else _take(X, tile), room)
-        if self.finite and not surely_finite(out):
+                self._map(X[start : start + step], some)
+            finite = finite and (not self.finite or surely_finite(some))
+        if not finite:
             # In the order in which they were read, so that the first bad cell is named.
-            self._refuse(X, X if row_map is None else row_map(X))
+            if own and again is not None:
+                X = again()
+                mapped = X if row_map is None else row_map(X)
+            self._refuse(X, mapped)
+        for start in range(0, n, step):
+            # The order is known to lie within; "clip" spares NumPy a copy that it would make to raise without traces.
+            np.take(mapped, order[start : start + step], axis=0, out=out[start : start + step], mode="clip")
 
     def _map(self, X: Array, out: Array) -> None:
         row_map = self.row_map
@@ -202,18 +214,19 @@ class Prepare:
         rooms: list[Array] = []
         try:
             self._check(Rows(None, y, w))
-            for k, rows in enumerate(self._read(i, X, group)):
+            read = _Reading(X)
+            for k, rows in enumerate(self._read(i, read, group)):
                 if not isinstance(rows, np.ndarray):
                     return None
                 if not rooms:
                     rooms = [one.room(n, rows) for one in self.preparations]
                 stop = start + rows.shape[0]
-                for one, room in zip(self.preparations, rooms, strict=True):
+                state = self._seen(state, rows, *(part if part is None else part[start:stop] for part in (y, w)))
+                for left, (one, room) in enumerate(zip(self.preparations, rooms, strict=True), 1 - len(rooms)):
                     if orders is None:
                         one.tile(rows, room, start)
                     else:
-                        one.window(rows, orders[k], room[start:stop])
-                state = self._seen(state, rows, *(part if part is None else part[start:stop] for part in (y, w)))
+                        one.window(rows, orders[k], room[start:stop], None if left else read.again)
                 start = stop
         except DataError as error:
             return [], None, error if error.source is not None else error.located(first_row=start)
@@ -222,14 +235,14 @@ class Prepare:
             y, w = (part if part is None else in_order(part, order) for part in (y, w))
         return [Rows(room, y, w) for room in rooms], state, None
 
-    def _read(self, i: int, X: Blocks, group: Sequence[int]) -> Iterator[Array]:
+    def _read(self, i: int, read: _Reading, group: Sequence[int]) -> Iterator[Array]:
         """Yield the rows of a group bit by bit; each is lent until the next is asked for."""
         if self.grouped.order.shuffle:
             for window in self.grouped.windows[i]:
-                yield X.gather(window, local_buffers().empty)
+                yield read.gather(window)
             return
         for k in group:
-            yield from X.tiles(k, run_of_rows(X.row_bytes))
+            yield from read.blocks.tiles(k, run_of_rows(read.blocks.row_bytes))
 
     def _seen(self, state: Any, tile: Array, y: Array | None, w: Array | None) -> Any:
         """Take a tile into the statistics that ride along."""
@@ -239,17 +252,36 @@ class Prepare:
         return of if state is None else self.join.merge(state, of)
 
 
+class _Reading:
+    """Reads windows into memory of this thread.
+
+    Attributes
+    ----------
+    again : callable or None
+        Reads the window once more, elsewhere; None where what was read lies in memory of others, such as the user's.
+    """
+
+    def __init__(self, blocks: Blocks) -> None:
+        self.blocks = blocks
+        self.again: Callable[[], Array] | None = None
+
+    def gather(self, window: Sequence[int]) -> Array:
+        """Return the rows of a window."""
+        lent: list[Array] = []
+
+        def room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+            lent.append(local_buffers().empty(shape, dtype))
+            return lent[-1]
+
+        rows = self.blocks.gather(window, room)
+        own = any(rows is one for one in lent)
+        self.again = partial(self.blocks.gather, window) if own else None
+        return rows
+
+
 def is_host(x: Array, /) -> bool:
     """Say whether rows lie on the host: NumPy's, or SciPy's sparse ones."""
     return isinstance(x, np.ndarray) or hasattr(x, "tocsr")
-
-
-def _take(X: Array, order: Array, out: Array | None = None) -> Array:
-    """Copy rows of a NumPy array, into memory of a tile unless told where."""
-    if out is None:
-        out = local_buffers().empty((len(order), *X.shape[1:]), X.dtype)
-    # The order is known to lie within; "clip" spares NumPy a copy that it would make to raise without traces.
-    return np.take(X, order, axis=0, out=out, mode="clip")
 
 
 def windows_of(n: int, orders: Sequence[Array], /) -> Iterator[tuple[slice, Array]]:

@@ -317,6 +317,58 @@ def test_one_order_whether_rows_are_read_by_windows_or_as_one_block(shuffle):
         np.testing.assert_array_equal(by_bits.X[:, 0] + 1, by_bits.y)
 
 
+class TestReadIntoMemoryThatIsWrittenTo:
+    """Rows from a file are mapped where they were read to, and read again where that shows what they should not be."""
+
+    MAP = Affine(center=np.full(20, 3.0), scale=np.full(20, 7.0), divide=True)
+
+    def grouped(self, X, tmp_path, block_rows=9_000):
+        np.save(tmp_path / "X.npy", X)
+        table = Table(CountingBlocks(ooclearn.scan(tmp_path / "X.npy")), ooclearn.scan(np.arange(len(X))))
+        return Grouped(table, Order(block_rows=block_rows, shuffle=True, seed=3))
+
+    def prepared(self, grouped, *preparations, join=None):
+        prepare = Prepare(grouped, [], join or Join(), preparations)
+        return [prepare.by_tiles(i, grouped.table, group) for i, group in enumerate(grouped.groups)]
+
+    def test_every_consumer_gets_what_is_its(self, tmp_path):
+        X = np.random.default_rng(0).normal(size=(30_000, 20))
+        grouped = self.grouped(X, tmp_path)
+        pool = Buffers(keep=4)
+        plain, mapped = Preparation(None, True, pool), Preparation(self.MAP, True, pool)
+        seen = []
+        for fed, state, error in self.prepared(grouped, mapped, plain, mapped, join=Join(moments=Moments())):
+            assert error is None
+            first, second, third = fed
+            np.testing.assert_array_equal(second.X, X[second.y])
+            np.testing.assert_array_equal(first.X, self.MAP(X)[first.y])
+            np.testing.assert_array_equal(third.X, first.X)
+            np.testing.assert_allclose(state["moments"].mean, X[first.y].mean(axis=0), rtol=1e-12, atol=1e-14)
+            seen += first.y.tolist()
+        assert sorted(seen) == list(range(len(X)))
+        assert grouped.given.X.passes == 1
+
+    def test_numbers_whose_sum_overflows_are_numbers(self, tmp_path):
+        X = np.random.default_rng(0).normal(size=(30_000, 20))
+        X[::5] = 1e306
+        grouped = self.grouped(X, tmp_path)
+        for (rows,), _, error in self.prepared(grouped, Preparation(self.MAP, True, Buffers(keep=4))):
+            assert error is None
+            np.testing.assert_array_equal(rows.X, self.MAP(X)[rows.y])
+
+    @pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN"), (np.inf, "infinity")])
+    def test_the_first_bad_cell_is_named(self, tmp_path, value, what):
+        X = np.random.default_rng(0).normal(size=(30_000, 20))
+        X[[12_345, 12_346], [7, 2]] = value
+        grouped = self.grouped(X, tmp_path)
+        (error,) = (
+            error for _, _, error in self.prepared(grouped, Preparation(self.MAP, True, Buffers(keep=4))) if error
+        )
+        assert isinstance(error, NonFiniteError)
+        assert error.column == 7
+        assert what in str(error)
+
+
 def test_what_a_worker_of_a_cluster_is_told_is_the_mixing_alone():
     table = Table(ooclearn.scan(np.zeros((20_000, 2))))
     grouped = Grouped(table, Order(block_rows=100, shuffle=True, seed=0))
