@@ -37,7 +37,7 @@ LAYERS = {
         "unlooked",
         "workers",
     ],
-    "data": ["affine", "backend", "blocks", "rowmaps", "statistics", "storage", "table"],
+    "data": ["affine", "backend", "blocks", "mapped", "rowmaps", "statistics", "storage", "table"],
     "driver": [
         "device",
         "diagnostics",

@@ -17,7 +17,7 @@ from ooclearn.buffers import local_buffers
 from ooclearn.config import get_config
 from ooclearn.events import Work
 from ooclearn.exceptions import BlockMemoryError, DataError, ReadError
-from ooclearn.rowmaps import RowMap, compose, kind_of
+from ooclearn.rowmaps import RowMap
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ class Blocks:
 
     def map(self, row_map: RowMap, /) -> Blocks:
         """Return blocks to which `row_map` is applied when they are read."""
+        from ooclearn.mapped import MappedBlocks  # it builds on this module
+
         return MappedBlocks(self, row_map)
 
     # What follows from it.
@@ -144,6 +146,9 @@ class Blocks:
         """Return the rows of several blocks as one array."""
         blocks = [self.read(i) for i in group]
         return blocks[0] if len(blocks) == 1 else concatenated(blocks)
+
+    def expect(self, group: Sequence[int], /) -> None:
+        """Take note that these blocks are read soon: what takes time to come may be sent for."""
 
     def align(self, role: str, part: Blocks, /) -> Blocks:
         """Return `part` (y or sample_weight) cut where these blocks are cut."""
@@ -373,9 +378,19 @@ class SourceBlocks(Blocks):
                 last = min(first + rows, stop)
                 yield self._read(first, last, None if out is None else out[: last - first], read)
 
+    def _runs(self, group: Sequence[int]) -> list[tuple[int, int]]:
+        return _runs([(self._starts[i], self._starts[i + 1]) for i in group])
+
+    def expect(self, group: Sequence[int], /) -> None:
+        """Take note that these blocks are read soon: what takes time to come may be sent for."""
+        expect = getattr(self.source, "expect", None)
+        runs = self._runs(group)
+        if expect is not None and len(runs) > 1:  # that rows follow one another, the system sees by itself
+            expect(runs)
+
     def gather(self, group: Sequence[int], buffered: Buffered | None = None, /) -> Array:
         """Return the rows of several blocks as one array."""
-        runs = _runs([(self._starts[i], self._starts[i + 1]) for i in group])
+        runs = self._runs(group)
         if self.source.in_memory or self.dtype.hasobject:
             pieces = [self._read(start, stop) for start, stop in runs]
             if buffered is not None and len(pieces) > 1 and all(type(piece) is np.ndarray for piece in pieces):
@@ -392,80 +407,6 @@ class SourceBlocks(Blocks):
             for start, stop in runs:
                 self._read(start, stop, out[at : at + stop - start], read)
                 at += stop - start
-        return out
-
-
-class MappedBlocks(Blocks):
-    """Blocks to which a row map is applied when they are read."""
-
-    blocks: Blocks
-    row_map: RowMap
-
-    def __init__(self, blocks: Blocks, row_map: RowMap) -> None:
-        if isinstance(blocks, MappedBlocks):
-            row_map = compose(blocks.row_map, row_map)
-            blocks = blocks.blocks
-        self.blocks = blocks
-        self.row_map = row_map
-        columns = row_map.columns(blocks.n_columns)
-        self.name = blocks.name
-        self.shape = (blocks.shape[0],) if columns is None else (blocks.shape[0], columns)
-        self.dtype = row_map.dtype(blocks.dtype)
-        self.lengths = blocks.lengths
-        self.n_blocks = blocks.n_blocks
-        self.backend_name = blocks.backend_name
-        self.sparse = blocks.sparse and kind_of(row_map) == "diagonal"
-
-    @property
-    def cuttable(self) -> bool:
-        """Whether cutting elsewhere costs nothing."""
-        return self.blocks.cuttable
-
-    def recut(self, lengths: Sequence[int], /) -> Blocks:
-        """Return the same rows in blocks of these lengths."""
-        return MappedBlocks(self.blocks.recut(lengths), self.row_map)
-
-    def read(self, i: int, /) -> Array:
-        """Return block `i`."""
-        return self._mapped(self.blocks.read(i), i)
-
-    def tiles(self, i: int, rows: int, /) -> Iterator[Array]:
-        """Yield block `i` in runs of at most `rows` rows; each is lent until the next is asked for."""
-        first = 0
-        for tile in self.blocks.tiles(i, rows):
-            yield self._mapped(tile, i, first)
-            first += tile.shape[0]
-
-    def returned(self, mapped: Blocks | None = None, /) -> Blocks:
-        """Return what these rows, or `mapped` that is made of them, become when brought to the host, the shortest way."""
-        return self.blocks.returned(self if mapped is None else mapped)
-
-    def held(self, row_bytes: int) -> AbstractContextManager[None]:
-        """Keep what later passes can use again, for the length of a ``with`` block; rows of the table have so many bytes."""
-        return self.blocks.held(row_bytes - self.row_bytes + self.blocks.row_bytes)
-
-    def name_at(self, row: int, /) -> str:
-        """Return the name of the file that `row` lies in, for messages."""
-        return self.blocks.name_at(row)
-
-    def release(self) -> None:
-        """Let go of what a pass has opened or kept."""
-        self.blocks.release()
-
-    def _mapped(self, block: Array, i: int, first: int = 0) -> Array:
-        try:
-            out = self.row_map(block)
-        except DataError as error:
-            start = first + (self.starts()[i] if self.lengths is not None else 0)
-            at = start if error.rows is None else start + error.rows[0]
-            source = self.name_at(at)
-            raise error.located(source=source, block=i, first_row=start, names=self.blocks.names) from None
-        if out.shape[0] != block.shape[0]:
-            raise DataError(
-                f"a map gave {out.shape[0]} rows for {block.shape[0]}; row maps keep the rows",
-                source=self.name,
-                block=i,
-            )
         return out
 
 

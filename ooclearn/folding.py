@@ -284,6 +284,9 @@ class ThreadedReading:
         by_tiles = getattr(function, "by_tiles", None)
 
         def task(i: int) -> T:
+            # While this group is worked on, the next one of this worker may come from the disk.
+            for soon in range(i if i < workers else i + workers, min(i + workers + 1, len(groups)), workers):
+                table.expect(groups[soon])
             if by_tiles is not None:
                 with record(work, "transform", i) as span:
                     done: T | None = by_tiles(i, table, groups[i])

@@ -21,10 +21,11 @@ import sklearn
 
 from ooclearn import config
 from ooclearn._namespace import namespace
-from ooclearn.blocks import Blocks, MappedBlocks
+from ooclearn.blocks import Blocks
 from ooclearn.device import Device, Event, Slot
 from ooclearn.events import Work, record
 from ooclearn.exceptions import BackendError, DataError
+from ooclearn.mapped import MappedBlocks
 from ooclearn.ring import ROOMS, Arrived, Ring, Room
 from ooclearn.rowmaps import Chain, RowMap, Rowwise, launched
 from ooclearn.storage.arrays import host_dtype

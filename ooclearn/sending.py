@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ooclearn.backend import get_backend
-from ooclearn.blocks import Blocks, Buffered, MappedBlocks
+from ooclearn.blocks import Blocks, Buffered
 from ooclearn.config import get_config
 from ooclearn.events import Work, working
 from ooclearn.exceptions import BlockMemoryError
 from ooclearn.folding import DeviceReading
+from ooclearn.mapped import MappedBlocks
 from ooclearn.returning import Put, ReturnedBlocks, WayBack, numbered
 from ooclearn.ring import Device, Residents, Ring
 from ooclearn.rowmaps import RowMap, compose, on_host
@@ -70,6 +71,10 @@ class SentBlocks(Blocks):
     def gather(self, group: Sequence[int], buffered: Buffered | None = None, /) -> Array:
         """Return the rows of several blocks as one array on the device."""
         return self._sent(self.blocks.gather(group, buffered))
+
+    def expect(self, group: Sequence[int], /) -> None:
+        """Take note that these blocks are read soon: what takes time to come may be sent for."""
+        self.blocks.expect(group)
 
     def _sent(self, values: Array) -> Array:
         return self.backend.from_host(values)

@@ -171,6 +171,11 @@ class Table:
         for tile in X:
             yield _beside(tile, next(y) if y is not None else None, next(w) if w is not None else None)
 
+    def expect(self, group: Sequence[int]) -> None:
+        """Take note that the blocks `group` are read soon."""
+        for part in self.parts:
+            part.expect(group)
+
     def gather(self, group: Sequence[int], buffered: Buffered | None = None) -> Rows:
         """Return the rows of the blocks `group`, one block after the other."""
         return _beside(

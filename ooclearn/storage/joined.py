@@ -60,6 +60,14 @@ class JoinedSource:
             self.in_memory = True
             self.row_bytes = max(1, sum(part.nbytes or 0 for part in parts) // max(1, self.shape[0]))
 
+    def expect(self, runs: Sequence[tuple[int, int]], /) -> None:
+        """Have files fetch runs of rows while others are worked on."""
+        for start, stop in runs:
+            for source, rows, _ in self._pieces(start, stop):
+                expect = getattr(source, "expect", None)
+                if expect is not None:
+                    expect([(rows.start, rows.stop)])
+
     def read(self, start: int, stop: int, /, out: Array | None = None) -> Array:
         """Return rows `start` to `stop`."""
         if self.sparse:

@@ -81,6 +81,25 @@ class FileSource:
         with file:
             yield partial(self._read, file)
 
+    def expect(self, runs: Sequence[tuple[int, int]], /) -> None:
+        """Have the system fetch runs of rows from the disk while others are worked on.
+
+        It sees by itself where a file is read from front to back, and not where runs lie all over it: then it waits for
+        each, and fetches far more than is asked for.
+        """
+        row = self._strides[0]
+        if not hasattr(os, "posix_fadvise") or row < self._extent:
+            return
+        # A wish: what is wrong with the file, its reading will tell.
+        with suppress(OSError), open(self.path, "rb", buffering=0) as file:
+            fd = file.fileno()
+            places = [(self.offset + start * row, (stop - start) * row) for start, stop in runs if stop > start]
+            # To ask for what is there would cost a fifth of reading it; some places tell.
+            if all(_is_there(fd, at) for at, _ in places[:: max(1, len(places) // 3)]):
+                return
+            for at, n in places:
+                os.posix_fadvise(fd, at, n, os.POSIX_FADV_WILLNEED)
+
     def read_runs(self, runs: Sequence[tuple[int, int]], out: Array, /) -> bool:
         """Read runs of rows into `out`, one behind the other; say whether it went well.
 
@@ -157,6 +176,14 @@ def c_strides(shape: tuple[int, ...], itemsize: int, /) -> tuple[int, ...]:
     for n in reversed(shape[1:]):
         strides.append(strides[-1] * n)
     return tuple(reversed(strides))
+
+
+def _is_there(fd: int, at: int) -> bool:
+    """Say whether a byte of a file is in memory; False where the system does not tell."""
+    try:
+        return hasattr(os, "RWF_NOWAIT") and os.preadv(fd, [bytearray(1)], at, os.RWF_NOWAIT) == 1
+    except OSError:
+        return False
 
 
 def _identity(stat: os.stat_result) -> tuple[int, int, int]:
