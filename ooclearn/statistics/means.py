@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ooclearn._namespace import column_sums_of_squares, namespace, ones, run_of
+from ooclearn._namespace import namespace, ones, run_of
 from ooclearn.rowmaps import Affine, RowMap
 from ooclearn.types import Array
 
@@ -16,6 +16,9 @@ __all__ = ["affine_mean", "merged_mean", "near_mean", "projected_mean", "represe
 # of so many rows of the tile itself is: at the very worst (one far row among the others) a factor of the tile's rows
 # over this number is lost, 5 bits. Looking at all rows first would cost another reading of the tile.
 _SHIFT_ROWS = 1024
+
+# Rows that show whether there is anything to centre.
+_LOOK_ROWS = 256
 
 
 def sum_and_rest(a: Array, b: Array) -> tuple[Array, Array]:
@@ -52,13 +55,17 @@ def shift_near(x: Array, w: Array | None, total: float, like: Array) -> Array | 
     five times those about the mean at most, and lose two bits, fewer than a mean of some rows of the tile may. To
     subtract would be a third of all the work.
     """
-    shift = representable(near_mean(x, w, total), like)
-    if w is not None or not isinstance(x, np.ndarray):
-        return shift  # on a device, nothing is looked at before the end
-    first = x[:_SHIFT_ROWS]
-    squares = column_sums_of_squares(first, None) / first.shape[0]
+    if w is None and isinstance(x, np.ndarray) and _lies_about_0(x):  # on a device, nothing is looked at before the end
+        return None
+    return representable(near_mean(x, w, total), like)
+
+
+def _lies_about_0(x: Array) -> bool:
+    first = x[:_LOOK_ROWS]
+    mean = ones(len(first), first) @ first / len(first)
+    squares = np.einsum("ij,ij->j", first, first) / len(first)
     # NaN compares as False: the sums about a shift will show it. So do squares that are too small for float64.
-    return None if bool(((shift == 0) | (shift * shift < 0.8 * squares)).all()) else shift
+    return bool(((mean == 0) | (mean * mean < 0.8 * squares)).all())
 
 
 def representable(shift: Array, like: Array) -> Array:
