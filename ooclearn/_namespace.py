@@ -34,6 +34,9 @@ __all__ = [
 # row. Seen as fewer, longer rows the same memory is worked through 1.2 (subtract) to 5 times (min) faster.
 _WIDE = 1024
 
+# So many numbers are made wider at a time.
+_CAST = 2**17
+
 # So many rows of the wide view are added up one after the other.
 _GROUP = 16
 
@@ -193,9 +196,18 @@ def minus(x: Array, row: Array, /) -> Array:
     xp = namespace(x)
     if k > 1:
         row = xp.tile(row, (k,))
-    if isinstance(x, np.ndarray):
-        return unwiden(np.subtract(seen, row, out=local_buffers().empty(seen.shape, np.result_type(seen, row))), n)
-    return unwiden(seen - row, n)
+    if not isinstance(x, np.ndarray):
+        return unwiden(seen - row, n)
+    out = local_buffers().empty(seen.shape, np.result_type(seen, row))
+    if out.dtype == seen.dtype:
+        return unwiden(np.subtract(seen, row, out=out), n)
+    # NumPy turns numbers into wider ones a few thousand at a time; by runs that stay in cache it is twice as fast.
+    rows = max(1, _CAST // max(1, seen.shape[1]))
+    for start in range(0, seen.shape[0], rows):
+        part = out[start : start + rows]
+        np.copyto(part, seen[start : start + rows])
+        np.subtract(part, row, out=part)
+    return unwiden(out, n)
 
 
 def column_sums(x: Array, weights: Array | None, /) -> Array:
@@ -205,8 +217,12 @@ def column_sums(x: Array, weights: Array | None, /) -> Array:
     """
     if weights is not None:
         return weights @ x
-    seen, _ = widen(x)
-    return _folded(ones(seen.shape[0], seen) @ seen, x.shape[1])
+    if not isinstance(x, np.ndarray):
+        seen, _ = widen(x)
+        return _folded(ones(seen.shape[0], seen) @ seen, x.shape[1])
+    seen, rest = _wide_and_rest(x)
+    sums = _folded(_host_ones(len(seen)) @ seen, x.shape[1])
+    return sums + _folded(rest, x.shape[1]) if len(rest) else sums
 
 
 def column_sums_of_squares(x: Array, weights: Array | None, /) -> Array:
@@ -219,14 +235,26 @@ def column_sums_of_squares(x: Array, weights: Array | None, /) -> Array:
         return column_sums(x * x, weights)
     if weights is not None:
         return column_sums(np.multiply(x, x, out=local_buffers().empty(x.shape, x.dtype)), weights)
-    d = x.shape[1]
-    seen, _ = widen(x)
+    seen, rest = _wide_and_rest(x)
     whole = seen.shape[0] // _GROUP * _GROUP
     groups = seen[:whole].reshape(-1, _GROUP, seen.shape[1])
     sums = _host_ones(len(groups)) @ np.einsum("gij,gij->gj", groups, groups)
     if whole < seen.shape[0]:
         sums = sums + np.einsum("ij,ij->j", seen[whole:], seen[whole:])
-    return _folded(sums, d)
+    sums = _folded(sums, x.shape[1])
+    return sums + _folded(rest * rest, x.shape[1]) if len(rest) else sums
+
+
+def _wide_and_rest(x: Array) -> tuple[Array, Array]:
+    """Return rows of a NumPy array seen as longer ones, as :func:`widen` does, and the cells that are left behind them."""
+    n, d = x.shape
+    k = 1
+    while d and 2 * k * d <= _WIDE and 2 * k <= n:
+        k *= 2
+    if k == 1 or not x.flags.c_contiguous:
+        return x, np.empty(0)
+    whole = n // k * k
+    return x[:whole].reshape(n // k, k * d), x[whole:].reshape(-1)
 
 
 def _folded(sums: Array, d: int) -> Array:

@@ -28,6 +28,9 @@ __all__ = ["Backend", "backend_of", "backends", "get_backend", "owner_of", "regi
 T = TypeVar("T")
 GROUP = "ooclearn.backends"
 
+# Names that are tried for a GPU.
+_MEANT = ("cuda", "gpu", "nvidia")
+
 
 class Backend(Protocol):
     """What an adapter does: cut, fold, stream, map, and move blocks to the host and back."""
@@ -131,7 +134,8 @@ def get_backend(name: str, /) -> Backend:
     try:
         return backends()[name]
     except KeyError:
-        raise BackendError(_missing(f"there is no backend named {name!r}")) from None
+        instead = ", the one for GPUs is 'cupy'" if name.lower() in _MEANT else ""
+        raise BackendError(_missing(f"there is no backend named {name!r}{instead}")) from None
 
 
 def owner_of(x: object, /) -> Backend | None:

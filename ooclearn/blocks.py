@@ -14,9 +14,9 @@ import numpy as np
 from ooclearn._namespace import namespace, run_of
 from ooclearn.backend import Backend, get_backend
 from ooclearn.buffers import local_buffers
-from ooclearn.config import get_config
+from ooclearn.config import Config, get_config
 from ooclearn.events import Work
-from ooclearn.exceptions import BlockMemoryError, DataError, ReadError
+from ooclearn.exceptions import BlockMemoryError, DataError, PerformanceWarning, ReadError, warn
 from ooclearn.rowmaps import RowMap
 from ooclearn.types import Array
 
@@ -150,8 +150,14 @@ class Blocks:
     def expect(self, group: Sequence[int], /) -> None:
         """Take note that these blocks are read soon: what takes time to come may be sent for."""
 
+    def counted(self, purpose: str, /) -> Blocks:  # noqa: ARG002  (a subclass uses it)
+        """Return the same rows with known lengths; where only reading tells, all of them are read, with a warning."""
+        return self
+
     def align(self, role: str, part: Blocks, /) -> Blocks:
         """Return `part` (y or sample_weight) cut where these blocks are cut."""
+        if part.n_rows is None:
+            part = part.counted(f"putting {role} beside X")
         if part.n_rows != self.n_rows:
             raise DataError(
                 f"X has {self.n_rows} rows and {role} has {part.n_rows}; there must be one entry for each row",
@@ -267,6 +273,19 @@ class Blocks:
     def __iter__(self) -> Iterator[Array]:
         return (self.read(i) for i in range(self.n_blocks))
 
+    def __eq__(self, other: object) -> bool:
+        # By default two Blocks that are not one object are unlike, and `np.mean(predictions == y)` is 0.0 without a word.
+        if other is self or other is None:
+            return other is self
+        if hasattr(other, "__array__") and not isinstance(other, Blocks):
+            return NotImplemented  # an array compares cell by cell, and reads these blocks
+        raise TypeError(
+            "Blocks are not compared cell by cell; take arrays, np.asarray(a) == np.asarray(b), or a model's score, "
+            "which reads by blocks"
+        )
+
+    __hash__ = object.__hash__
+
     def _size(self) -> str:
         rows = "?" if self.n_rows is None else f"{self.n_rows:,}"
         shape = " x ".join([rows, *(f"{n:,}" for n in self.shape[1:])])
@@ -364,6 +383,8 @@ class SourceBlocks(Blocks):
 
     def read(self, i: int, /) -> Array:
         """Return block `i`."""
+        if not 0 <= i < self.n_blocks:
+            raise IndexError(f"there is no block {i} of {self.name}; its blocks are 0 to {self.n_blocks - 1}")
         return self._read(self._starts[i], self._starts[i + 1])
 
     def tiles(self, i: int, rows: int, /) -> Iterator[Array]:
@@ -433,6 +454,26 @@ def even_cuts(n_rows: int, row_bytes: int, /, *, block_bytes: int | None = None)
     if n_rows - sum(lengths):
         lengths.append(n_rows - sum(lengths))
     return tuple(lengths) or (0,)
+
+
+# Blocks of fewer bytes cost more than the work on them, if there are so many: some milliseconds a pass.
+_SMALL, _MANY, _MANY_ROWS = 2**14, 2000, 100
+
+
+def warn_of_small_blocks(blocks: Blocks, /) -> None:
+    """Warn where the setting ``block_bytes`` has cut a table into blocks far too small; not of a table that is small."""
+    if not isinstance(blocks, SourceBlocks) or blocks.ndim != 2:
+        return
+    setting = get_config()["block_bytes"]
+    rows = max(blocks.lengths or (0,))
+    if rows * blocks.row_bytes >= _SMALL or blocks.n_blocks < (_MANY_ROWS if rows == 1 else _MANY):
+        return
+    warn(
+        f"{blocks.name} is cut into {blocks.n_blocks:,} blocks of {rows:,} row{'s' if rows > 1 else ''}, "
+        f"{rows * blocks.row_bytes:,} bytes, since block_bytes is {setting:,}, and each costs a call and more by itself. "
+        f"Set block_bytes to some MiB; the default is {Config().block_bytes:,}",
+        PerformanceWarning,
+    )
 
 
 def concatenated(blocks: Sequence[Array], /) -> Array:

@@ -63,6 +63,8 @@ class Config:
                 )
         if self.backend is not None and not isinstance(self.backend, str):
             raise ValueError(f"backend must be the name of a backend or None, got {self.backend!r}")
+        if self.progress not in (True, False):
+            raise ValueError(f"progress must be True or False, got {self.progress!r}")
 
 
 _default = Config()

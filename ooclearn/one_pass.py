@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ooclearn.blocks import concatenated
 from ooclearn.exceptions import DataError
 from ooclearn.passes import Stage, run
 from ooclearn.plan import PassPlan, Plan, planned
@@ -26,10 +27,13 @@ from ooclearn.validation import as_table
 
 __all__ = ["OnePassFit", "sampled"]
 
-# The sample is this share of the rows, within these bounds: more rows tell no more about means and deviations.
-_SHARE, _LEAST, _MOST = 0.02, 256, 100_000
+# The sample is this share of the rows, within these bounds: more rows tell no more about means and deviations. Of fewer
+# rows than the least, all are in it, and the scaling is the exact one.
+_SHARE, _LEAST, _MOST = 0.02, 1024, 100_000
 # It is read in so many runs from all over the table, so that rows in order of something do no harm.
 _RUNS = 64
+# Of a container that gives whole blocks only, so many at least, for the same reason.
+_BLOCKS = 5
 
 
 class OnePassFit(PlannedFit):
@@ -91,12 +95,21 @@ class OnePassFit(PlannedFit):
         plan = planned(stages, table)
         n = sample_rows(table)
         row_bytes = sum(part.row_bytes for part in table.parts)
+        read: int | None
+        whole = table.n_rows is not None and n == table.n_rows
+        if whole or _cuttable(table):
+            blocks, read, held = (table.n_blocks if whole else _RUNS), n, 0
+        else:
+            group = _spread(table, n)
+            lengths = table.X.lengths
+            blocks, read = len(group), None if lengths is None else sum(lengths[i] for i in group)
+            held = 0 if lengths is None else max((lengths[i] for i in group), default=0)
         first = PassPlan(
             ((", ".join(stage.name for stage in stages[:-1]), f"provisional fit to {n:,} rows"),),
             "a sample",
-            n * row_bytes,
-            min(_RUNS, table.n_blocks) if not table.X.cuttable else _RUNS,
-            n * row_bytes,
+            None if read is None else read * row_bytes,
+            blocks,
+            (n + held) * row_bytes,
         )
         return replace(plan, passes=(first, *plan.passes))
 
@@ -112,10 +125,19 @@ def sample_rows(table: Table, /) -> int:
     return _LEAST if n is None else min(n, max(_LEAST, min(_MOST, int(_SHARE * n))))
 
 
+def _cuttable(table: Table) -> bool:
+    return table.n_rows is not None and table.X.cuttable
+
+
 def sampled(table: Table, /) -> Rows:
     """Return rows from all over the table, read once; always the same ones."""
     n, wanted = table.n_rows, sample_rows(table)
-    if n is None or not table.X.cuttable:
+    if n == wanted:
+        try:
+            return table.gather(range(table.n_blocks))
+        finally:
+            table.release()
+    if n is None or not _cuttable(table):
         return _of_blocks(table, wanted)
     runs = min(_RUNS, wanted)
     starts = np.linspace(0, n - wanted // runs, runs).astype(int)
@@ -127,18 +149,36 @@ def sampled(table: Table, /) -> Rows:
         cut.release()
 
 
-def _of_blocks(table: Table, wanted: int) -> Rows:
-    """Return the rows of a few whole blocks, the fewest that hold so many rows: their container is not cut elsewhere."""
+def _spread(table: Table, wanted: int, share: int = _BLOCKS) -> list[int]:
+    """Return the numbers of a few blocks from all over the table, which hold so many rows if that is known."""
     lengths = table.X.lengths
-    share = table.n_blocks
     if table.n_rows:
-        share = min(share, max(1, -(-wanted * table.n_blocks // table.n_rows)))
+        share = max(share, -(-wanted * table.n_blocks // table.n_rows))
     filled = [i for i in range(table.n_blocks) if lengths is None or lengths[i]]
-    group = [filled[i] for i in np.unique(np.linspace(0, len(filled) - 1, min(share, len(filled))).astype(int))]
+    at = np.unique(np.rint(np.linspace(0, len(filled) - 1, min(share, len(filled)))).astype(int))
+    return [filled[i] for i in at]
+
+
+def _of_blocks(table: Table, wanted: int, share: int = _BLOCKS) -> Rows:
+    """Return rows of a few blocks, evenly from each; one block is held at a time."""
+    group = _spread(table, wanted, share)
+    each = -(-wanted // len(group))
+    rows = []
     try:
-        return table.gather(group)
+        for i in group:
+            block = table.gather([i])
+            step = max(1, block.n // each)
+            rows.append([None if part is None else part[::step] for part in (block.X, block.y, block.w)])
+            if len(group) > 1:
+                # A view would hold the block.
+                rows[-1] = [None if part is None else concatenated([part, part[:0]]) for part in rows[-1]]
     finally:
         table.release()
+    sample = Rows(*(None if parts[0] is None else concatenated(parts) for parts in zip(*rows, strict=True)))
+    if table.n_rows is None and sample.n < wanted and len(group) < table.n_blocks:
+        # That the blocks are small, only reading tells.
+        return _of_blocks(table, wanted, 4 * share)
+    return sample
 
 
 def _between(provisional: RowMap, exact: RowMap, n_columns: int) -> tuple[Array, Array]:

@@ -91,9 +91,10 @@ class Pipeline(_pipeline.Pipeline):
     passes : {None, 1}, default=None
         With None, exact: what is fed behind scalers waits for the pass that fits them. With 1, for scalers in front of
         an :class:`~ooclearn.Incremental` with a linear model, a perceptron, an MLP or k-means: one pass feeds it through
-        a scaling fitted to a sample of the rows (2 %, at most 100,000, read from all over the table) and gathers what
-        the exact fit of the scalers needs; its first layer is then expressed in exactly scaled columns. The scalers end
-        up as exact as ever; the model is trained on columns scaled a little otherwise, so its coefficients differ.
+        a scaling fitted to a sample of the rows (2 %, at least 1,024 and at most 100,000, read from all over the table)
+        and gathers what the exact fit of the scalers needs; its first layer is then expressed in exactly scaled columns.
+        The scalers end up as exact as ever; the model is trained on columns scaled a little otherwise, so its
+        coefficients differ. Up to 1,024 rows the sample is all of them, and the model is that of the exact fit.
 
     Notes
     -----

@@ -160,6 +160,38 @@ class Classifier(ClassifierMixin, Predictor):
     _score_of_blocks: ClassVar[str] = "accuracy"
     score = Predictor.score
 
+    def _with_target(self, table: Table) -> Table:
+        table = super()._with_target(table)
+        y = table.y
+        if y is not None and y.dtype.kind == "O":
+            labels = y.map(Rowwise(_no_bytes, n_columns=y.n_columns))
+            table = Table(table.X, labels, table.w)
+        return table
+
+    def _check_target(self, table: Table) -> None:
+        super()._check_target(table)
+        y = table.y
+        assert y is not None
+        if y.dtype.kind == "c":
+            raise DataError(f"Complex data not supported: y has dtype {y.dtype}; expected labels", source=y.name)
+        if y.dtype.kind == "S":
+            raise DataError(_BYTES, source=y.name)
+        if y.dtype.kind == "V":
+            raise DataError(f"Unknown label type: y has dtype {y.dtype}; expected numbers or text", source=y.name)
+
+
+_BYTES = (
+    "y has labels that are bytes. Support for labels represented as bytes is not supported. Convert the labels to a string "
+    "or integer format"
+)
+
+
+def _no_bytes(y: Array) -> Array:
+    """Return labels in an array of objects; refuse bytes, by the first as scikit-learn does."""
+    if y.size and isinstance(y.reshape(-1)[0], bytes):
+        raise DataError(_BYTES, rows=(0, 1), part="y")
+    return y
+
 
 def _only_column(y: Array) -> Array:
     return namespace(y).reshape(y, (-1,))

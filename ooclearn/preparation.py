@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -68,11 +69,13 @@ class Preparation:
             out = self.room(n, X)
             if orders is not None:
                 for rows, order in windows_of(n, orders):
-                    self.window(X[rows], order, out[rows])
+                    with counted_from(rows.start):
+                        self.window(X[rows], order, out[rows])
                 return out
             step = run_of_rows(X.nbytes // max(1, n))
             for start in range(0, n, step):
-                self.tile(X[start : start + step], out, start)
+                with counted_from(start):
+                    self.tile(X[start : start + step], out, start)
             return out
         mapped = X if self.row_map is None else self.row_map(X)
         if self.finite:
@@ -108,7 +111,8 @@ class Preparation:
         for start in range(0, n, step):
             some = mapped[start : start + step]
             if row_map is not None:
-                self._map(X[start : start + step], some)
+                with counted_from(start):
+                    self._map(X[start : start + step], some)
             finite = finite and (not self.finite or surely_finite(some))
         if not finite:
             # In the order in which they were read, so that the first bad cell is named.
@@ -182,14 +186,12 @@ class Prepare:
             return self.join.of(rows) if self.join.statistics else None
         state = None
         step = run_of_rows(rows.X.nbytes // max(1, rows.n))
-        try:
-            for start in range(0, max(1, rows.n), step):
-                stop = start + step
-                tile: list[Any] = [part if part is None else part[start:stop] for part in (rows.X, rows.y, rows.w)]
+        for start in range(0, max(1, rows.n), step):
+            stop = start + step
+            tile: list[Any] = [part if part is None else part[start:stop] for part in (rows.X, rows.y, rows.w)]
+            with counted_from(start):
                 of = self.join.of(Rows(*tile))
                 state = of if state is None else self.join.merge(state, of)
-        except DataError as error:
-            raise (error if error.source is not None else error.located(first_row=start)) from error.__cause__
         return state
 
     def _check(self, rows: Rows) -> None:
@@ -277,6 +279,15 @@ class _Reading:
         own = any(rows is one for one in lent)
         self.again = partial(self.blocks.gather, window) if own else None
         return rows
+
+
+@contextmanager
+def counted_from(first: int, /) -> Iterator[None]:
+    """Raise errors of rows that begin at row `first` of more rows with the row counted among these."""
+    try:
+        yield
+    except DataError as error:
+        raise error.located(first_row=first) from error.__cause__
 
 
 def is_host(x: Array, /) -> bool:

@@ -18,9 +18,10 @@ from sklearn.pipeline import Pipeline
 from ooclearn.backend import backend_of
 from ooclearn.blocks import Blocks
 from ooclearn.events import Work
+from ooclearn.exceptions import DataError
 from ooclearn.methods import named
 from ooclearn.rowmaps import RowMap, Rowwise
-from ooclearn.statistics.checks import refuse_weights
+from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
 from ooclearn.statistics.protocol import is_summed
 from ooclearn.table import Table
 from ooclearn.types import Array
@@ -41,6 +42,26 @@ def _host(x: Array) -> Array:
 def _targets(values: Array) -> Array:
     values = np.asarray(_host(values), dtype=np.float64)
     return values[:, None] if values.ndim == 1 else values
+
+
+def _numbers(y: Array) -> Array:
+    """Return targets as finite numbers: of NaN no score would follow, or a perfect one."""
+    y = _host(y)
+    try:
+        values = y if y.dtype.kind in "US" else np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = y
+    if values.dtype.kind != "f":
+        raise DataError(
+            f"y has dtype {y.dtype}, and not all that is in it are numbers; expected numbers", part="y"
+        ) from None
+    refuse_nonfinite(values, role="y")
+    return values
+
+
+def _is_text(labels: Array) -> bool:
+    first = labels.reshape(-1)[0] if labels.dtype.kind == "O" else None
+    return labels.dtype.kind in "US" or isinstance(first, str)
 
 
 def _whole(blocks: Blocks) -> Array:
@@ -67,6 +88,13 @@ class Accuracy:
         if not rows.n:
             return 0.0, 0.0
         predicted, y = _host(self.predict(rows.X)), _host(rows.y)
+        refuse_nonfinite(y, role="y")
+        if _is_text(y) != _is_text(predicted):
+            raise DataError(
+                f"Mix of label input types (string and number): y has dtype {y.dtype} and the predictions {predicted.dtype}; "
+                "pass labels of the kind that the model was fitted to",
+                part="y",
+            )
         # A target of one column counts as one-dimensional, as everywhere in scikit-learn.
         right = predicted == (y if y.ndim == predicted.ndim else y.reshape(predicted.shape))
         if right.ndim == 2:
@@ -81,15 +109,24 @@ class Accuracy:
 
 @dataclass(frozen=True, eq=False)
 class ResidualsState:
-    """Weight, mean and centred squares of each target, and the squares of what was predicted amiss."""
+    """Weight, mean and centred squares of each target, the squares of what was predicted amiss, and the rows seen."""
 
     n: float
     mean: Array
     m2: Array
     residual: Array
+    rows: int
 
     def r2(self) -> float:
-        """Return the coefficient of determination, averaged over targets, as scikit-learn defines it."""
+        """Return the coefficient of determination, averaged over targets, as scikit-learn defines it.
+
+        It is NaN, with scikit-learn's warning, for less than two rows; and NaN where no row has a weight.
+        """
+        if self.rows < 2:
+            message = "R^2 score is not well-defined with less than two samples."
+            warnings.warn(message, UndefinedMetricWarning, stacklevel=4)
+        if self.rows < 2 or not self.n:
+            return float("nan")
         with np.errstate(invalid="ignore", divide="ignore"):
             each = np.where(self.m2 > 0, 1.0 - self.residual / self.m2, np.where(self.residual > 0, 0.0, 1.0))
         return float(np.mean(each))
@@ -104,27 +141,27 @@ class Residuals:
 
     def of(self, rows: Rows, /) -> ResidualsState:
         """Return the state of one block."""
-        y = _targets(rows.y)
+        y = _targets(_numbers(rows.y))
         zeros = np.zeros(y.shape[1])
         if not rows.n:
-            return ResidualsState(0.0, zeros, zeros, zeros)
+            return ResidualsState(0.0, zeros, zeros, zeros, 0)
         missed = y - _targets(self.predict(rows.X))
         w = _weights(rows)
         n = float(w.sum())
         if n == 0:
-            return ResidualsState(0.0, zeros, zeros, zeros)
+            return ResidualsState(0.0, zeros, zeros, zeros, rows.n)
         mean = (w @ y) / n
         off = y - mean
-        return ResidualsState(n, mean, w @ (off * off), w @ (missed * missed))
+        return ResidualsState(n, mean, w @ (off * off), w @ (missed * missed), rows.n)
 
     def merge(self, a: ResidualsState, b: ResidualsState, /) -> ResidualsState:
         """Return the state of the rows of `a` and `b`."""
         if not a.n or not b.n:
-            return b if not a.n else a
+            return replace(b if not a.n else a, rows=a.rows + b.rows)
         n = a.n + b.n
         delta = b.mean - a.mean
         m2 = a.m2 + b.m2 + delta * delta * (a.n * b.n / n)
-        return ResidualsState(n, a.mean + delta * (b.n / n), m2, a.residual + b.residual)
+        return ResidualsState(n, a.mean + delta * (b.n / n), m2, a.residual + b.residual, a.rows + b.rows)
 
 
 @dataclass(frozen=True)
@@ -255,10 +292,6 @@ def score_of(fitted: Any, table: Table, method_map: Callable[..., RowMap]) -> fl
         right, total = _folded(table, Accuracy(predict()), work)
         return right / total if total else float("nan")
     if own is RegressorMixin.score or kind == "r2":
-        if table.n_rows is not None and table.n_rows < 2:
-            message = "R^2 score is not well-defined with less than two samples."
-            warnings.warn(message, UndefinedMetricWarning, stacklevel=3)
-            return float("nan")
         state: ResidualsState = _folded(table, Residuals(predict()), work)
         return state.r2()
     if kind == "mean":

@@ -68,7 +68,7 @@ def fit_all(
     (array([2.]), array([3.]))
     """
     X, y = split_target(X, y)
-    estimators = list(estimators)
+    estimators = _listed(estimators)
     planned, alone = _arranged(estimators, X, y, fit_params)
     with busy(*estimators, *(step for plan in planned for step in plan.estimators)):
         pairs = [pair for plan in planned for pair in plan.fitted(X, y)]
@@ -98,7 +98,7 @@ def explain_all(
         it may take more.
     """
     X, y = split_target(X, y)
-    planned, alone = _arranged(list(estimators), X, y, fit_params)
+    planned, alone = _arranged(_listed(estimators), X, y, fit_params)
     plans = [plan.explain(X, y) for plan in planned]
     passes = [one for plan in plans for one in plan.passes]
     table = as_table(X if owner_of(X) is not None else np.asarray(X), y)
@@ -111,6 +111,12 @@ def explain_all(
 
 
 _Alone = tuple[Any, dict[str, Any], str, str]
+
+
+def _listed(estimators: Sequence[Any]) -> list[Any]:
+    if hasattr(estimators, "fit"):  # a pipeline is a sequence, too: of its steps
+        raise TypeError(f"expected a list of estimators, got a {type(estimators).__name__}; pass [it], or call its fit")
+    return list(estimators)
 
 
 def _arranged(

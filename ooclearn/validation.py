@@ -12,12 +12,12 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from ooclearn.backend import get_backend, owner_of
-from ooclearn.blocks import Blocks
+from ooclearn.blocks import Blocks, warn_of_small_blocks
 from ooclearn.config import get_config
 from ooclearn.exceptions import DataError
 from ooclearn.statistics.checks import refuse_nonfinite
-from ooclearn.storage import scan
 from ooclearn.storage.arrays import host_dtype
+from ooclearn.storage.scanning import is_lazy_frame, scan
 from ooclearn.table import Table
 from ooclearn.types import Array
 
@@ -136,7 +136,8 @@ def _check_names(estimator: Any, X: Any, names: Array) -> None:
 
 def _opened(X: Any) -> Any:
     """Scan what is not an array yet: paths, callables; refuse what can be read only once."""
-    if isinstance(X, Iterator) or (callable(X) and not hasattr(X, "shape")) or hasattr(X, "__fspath__"):
+    made = isinstance(X, Iterator) or (callable(X) and not hasattr(X, "shape"))
+    if made or hasattr(X, "__fspath__") or is_lazy_frame(X):
         return scan(X)
     if isinstance(X, str):
         raise DataError(f"got text where rows were expected; to read a file pass ooclearn.scan({X!r})")
@@ -310,7 +311,8 @@ def split_target(X: Any, y: Any) -> tuple[Any, Any]:
     if y not in columns:
         known = ", ".join(map(repr, columns[:_NAMED])) + (", ..." if len(columns) > _NAMED else "")
         what = f"the columns {known}" if columns else f"no names of columns (it is a {type(X).__name__})"
-        raise DataError(f"y={y!r} is taken for the name of a column, and X has {what}; pass the target itself")
+        instead = f"; to read a file pass ooclearn.scan({y!r})" if y.endswith(".npy") else "; pass the target itself"
+        raise DataError(f"y={y!r} is taken for the name of a column, and X has {what}{instead}")
     rest = [name for name in columns if name != y]
     return X[rest], X[y]
 
@@ -326,6 +328,8 @@ def as_table(X: Any, y: Any = None, sample_weight: Any = None, *, names: Array |
         Names of the columns, where `X` has been made of something that had them.
     """
     blocks = blocks_of(X, "X")
+    if blocks is not X and owner_of(X) is not None:
+        warn_of_small_blocks(blocks)
     if names is not None and blocks.names is None and len(names) == blocks.n_columns:
         blocks = copy.copy(blocks)
         blocks.names = names

@@ -37,6 +37,8 @@ def test_every_container_has_its_owner(backend):
 def test_names_and_containers_that_nobody_knows():
     with pytest.raises(BackendError, match="there is no backend named 'jax'; installed are: numpy, "):
         get_backend("jax")
+    with pytest.raises(BackendError, match="there is no backend named 'gpu', the one for GPUs is 'cupy'; installed"):
+        get_backend("gpu")
     with pytest.raises(BackendError, match=r"no backend owns a builtins\.dict; installed are"):
         backend_of({})
     assert owner_of({}) is None

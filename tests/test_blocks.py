@@ -279,6 +279,28 @@ def test_a_schema_says_what_is_known():
     assert (narrower.n_columns, narrower.names) == (1, None)
 
 
+def test_blocks_are_not_compared_without_a_word(tmp_path):
+    """By Python's default `np.mean(predictions == y)` would be 0.0."""
+    blocks, other = scanned(tmp_path, X), ooclearn.scan(X)
+    for what in (other, 1, "yes", [1.0]):
+        with pytest.raises(TypeError, match="not compared cell by cell; take arrays"):
+            assert blocks == what
+        with pytest.raises(TypeError, match="not compared cell by cell; take arrays"):
+            assert blocks != what
+    assert blocks == blocks  # noqa: PLR0124  (a list is searched by `==`)
+    assert blocks != None  # noqa: E711  (the same)
+    assert len({blocks, other, blocks}) == 2
+    for one in (blocks == X, X == blocks):  # noqa: SIM300  (both ways)
+        np.testing.assert_array_equal(one, np.ones_like(X, dtype=bool))
+
+
+def test_a_block_that_is_not_there():
+    blocks = ooclearn.scan(X, block_rows=10)
+    for i in (4, -1):
+        with pytest.raises(IndexError, match=f"there is no block {i} of array; its blocks are 0 to 3"):
+            blocks.read(i)
+
+
 def test_joined_parts_must_fit():
     with pytest.raises(DataError, match="cannot follow rows of shape"):
         ooclearn.scan([X, X[:, :2]])

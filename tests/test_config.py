@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import threading
+import warnings
 
+import numpy as np
 import pytest
+from sklearn.linear_model import SGDClassifier
 
 import ooclearn
+from ooclearn import Incremental, make_pipeline
 from ooclearn.config import n_workers
+from ooclearn.exceptions import PerformanceWarning
+from ooclearn.linear_model import LogisticRegression
+from ooclearn.preprocessing import StandardScaler
 
 
 def test_a_context_ends_as_it_began():
@@ -79,6 +86,8 @@ def test_other_nonsense():
         ooclearn.set_config(worker=2)
     with pytest.raises(ValueError, match="name of a backend"):
         ooclearn.set_config(backend=3)
+    with pytest.raises(ValueError, match="progress must be True or False, got 'yes'"):
+        ooclearn.set_config(progress="yes")
     with pytest.raises(ValueError, match="block_bytes"):
         ooclearn.set_config(block_bytes=None)
 
@@ -94,3 +103,52 @@ def test_workers_by_default_are_the_cores_of_this_process():
     assert n_workers() == joblib.cpu_count()
     with ooclearn.config_context(workers=3):
         assert n_workers() == 3
+
+
+def _np(n, d, tmp_path):
+    return np.ones((n, d))
+
+
+def _folder(n, d, tmp_path):
+    for i in range(2):
+        np.save(tmp_path / f"{i}.npy", np.ones((n // 2, d)))
+    return tmp_path
+
+
+@pytest.mark.parametrize("block_bytes", [10, 40])
+@pytest.mark.parametrize("make", [_np, _folder])
+def test_blocks_that_come_out_far_too_small(make, block_bytes, tmp_path):
+    source = make(1000, 4, tmp_path)
+    with ooclearn.config_context(block_bytes=block_bytes), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        blocks = ooclearn.scan(source)
+    (one,) = caught
+    assert one.category is PerformanceWarning
+    assert "1,000 blocks of 1 row, 32 bytes" in str(one.message)
+    assert f"block_bytes is {block_bytes}" in str(one.message)
+    assert one.filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        StandardScaler().fit(blocks)  # it was told where they were cut
+
+
+def test_a_fit_tells_once_of_small_blocks():
+    X, y = np.random.default_rng(0).normal(size=(500, 3)), np.arange(500) % 2
+    pipe = make_pipeline(StandardScaler(), Incremental(SGDClassifier(random_state=0)))
+    for model in (StandardScaler(), LogisticRegression(), pipe):
+        with ooclearn.config_context(block_bytes=10), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.fit(X, y)
+        assert [one.category for one in caught] == [PerformanceWarning]
+        assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(("n", "d", "block_bytes"), [(30, 4, 10), (1000, 4, 4096), (200, 4000, 10), (1, 4, 1)])
+def test_other_blocks_are_no_matter(n, d, block_bytes):
+    """A table that is small itself, blocks of some hundred rows, and rows that are long."""
+    with ooclearn.config_context(block_bytes=block_bytes), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        StandardScaler().fit(np.ones((n, d)))
+        ooclearn.scan(np.ones((n, d)))
+        if n >= 1000:
+            ooclearn.scan(np.ones((n, d)), block_rows=1)  # as asked for

@@ -11,14 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ooclearn
+from ooclearn import feeds, preparation
 from ooclearn.buffers import Buffers
 from ooclearn.exceptions import BlockMemoryError, NonFiniteError
 from ooclearn.feeds import Feed, Grouped, Order
 from ooclearn.passes import Stage, read_ahead, run
 from ooclearn.preparation import Preparation, Prepare
 from ooclearn.preprocessing import StandardScaler
-from ooclearn.rowmaps import Affine
+from ooclearn.rowmaps import Affine, Rowwise
 from ooclearn.statistics import Moments
+from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.statistics.join import Join
 from ooclearn.table import Table
 from ooclearn.testing import CountingBlocks, nothing_left
@@ -151,6 +153,11 @@ def test_through_a_map():
     np.testing.assert_array_equal(np.sort(got[:, 0]), np.sort(scaled(X)[:, 0]))
 
 
+def refused(block):
+    refuse_nonfinite(block)
+    return block
+
+
 def iter_nothing():
     yield from ()
 
@@ -168,6 +175,26 @@ def test_what_is_not_finite_is_named_with_its_place_in_the_table(backend, row, b
     assert (found.rows, found.column, found.source) == ((row, row + 1), 1, blocks.name)
     starts = blocks.starts()
     assert starts[found.block] <= row < starts[found.block + 1]
+
+
+@pytest.mark.parametrize("row_map", [None, Affine(center=np.ones(2)), Rowwise(refused)], ids=["", "affine", "rowwise"])
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("row", [5, 2000, 4999])
+@pytest.mark.parametrize("whole", [False, True])
+def test_rows_of_many_tiles_are_counted_over_all_of_them(whole, row, shuffle, row_map, monkeypatch):
+    """Whoever sees the bad cell, a map or what comes after it, and whether rows are read bit by bit or as one."""
+    monkeypatch.setattr(preparation, "run_of_rows", lambda row_bytes: 256)
+    monkeypatch.setattr(feeds, "run_of_rows", lambda row_bytes: 1024)
+    X = np.random.default_rng(0).normal(size=(5000, 2))
+    X[row, 1] = np.nan
+    table = Table(CountingBlocks(X, (5000,)))
+    grouped = Grouped(table, Order(2500, shuffle, 3))
+    prepare = Prepare(grouped, (), Join(), [Preparation(row_map, True, Buffers())])
+    errors = []
+    for i, group in enumerate(grouped.groups):
+        _, _, error = prepare(i, grouped.table.gather(group)) if whole else prepare.by_tiles(i, grouped.table, group)
+        errors += [grouped.located(error, i)] if error is not None else []
+    assert [(error.rows, error.column) for error in errors] == [((row, row + 1), 1)]
 
 
 def test_what_is_not_finite_is_fed_where_nobody_minds():

@@ -220,3 +220,11 @@ def test_data_frames():
     fitted = fit_all([encoded, ColumnTransformer([("x", MaxAbsScaler(), ["b"])])], frame, y)
     assert_allclose(fitted[0].transform(frame)[:, 1], fitted[1].transform(frame)[:, 0])
     assert "OrdinalEncoder gets columns that are no numbers" in str(ooclearn.explain_all(fitted, frame))
+
+
+@pytest.mark.parametrize("one", [StandardScaler(), ooclearn.make_pipeline(StandardScaler(), Ridge())])
+def test_one_that_is_in_no_list(one):
+    X, y = rows()
+    for call in (fit_all, ooclearn.explain_all):
+        with pytest.raises(TypeError, match=rf"expected a list of estimators, got a {type(one).__name__}; pass \[it\]"):
+            call(one, X, y)

@@ -147,12 +147,59 @@ def test_reads_the_rows_once_and_a_sample():
 
 
 def test_the_sample_is_from_all_over_the_table():
-    X = np.arange(50_000.0)[:, None]
+    X = np.arange(100_000.0)[:, None]
     rows = sampled(as_table(ooclearn.scan(X), X[:, 0])).X[:, 0]
-    assert len(rows) == len(set(rows)) == 1000 - 1000 % 64
-    assert abs(rows.mean() - 25_000) < 500
-    table = Table(ooclearn.scan(X).recut([10_000] * 5))
+    assert len(rows) == len(set(rows)) == 2000 - 2000 % 64
+    assert abs(rows.mean() - 50_000) < 1000
+    table = Table(ooclearn.scan(X).recut([20_000] * 5))
     assert len(sampled(table).X) == len(rows)
+
+
+@pytest.mark.filterwarnings("ignore::ooclearn.exceptions.PerformanceWarning")  # of the small chunks
+@pytest.mark.parametrize("known", [True, False], ids=["lengths known", "lengths unknown"])
+@pytest.mark.parametrize("chunk", [7, 5000])
+def test_the_sample_of_whole_chunks_is_from_all_over_the_table(chunk, known):
+    """One chunk is not like another where rows are in order; and not all are read, where no one knows how long they are."""
+    da = pytest.importorskip("dask.array")
+    read = []
+
+    def noted(block, block_info=None):
+        if block.size:
+            read.append(block_info[0]["chunk-location"][0])
+        return block
+
+    n = min(40_000, 1000 * chunk)
+    data = da.arange(float(n), chunks=chunk)[:, None].map_blocks(noted, dtype=float)
+    if not known:
+        data = data[da.ones(n, chunks=chunk, dtype=bool)]
+    rows = sampled(as_table(data)).X[:, 0]
+    assert 1024 <= len(rows) == len(set(rows)) < 2500
+    assert abs(rows.mean() - n / 2) < 0.03 * n
+    np.testing.assert_allclose(rows.std(), n / 12**0.5, rtol=0.1)
+    if chunk == 5000:
+        assert len(set(read)) == 5
+
+
+def test_in_order_and_in_whole_chunks():
+    da = pytest.importorskip("dask.array")
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40_000, 4))
+    X[:, 0] = np.sort(50 * X[:, 0])
+    y = (X @ [0.3 / 50, 1.0, -1.0, 0.5] + rng.normal(scale=0.3, size=len(X)) > 0).astype(np.int64)
+    data = da.from_array(X, chunks=(5000, 4))
+    one = make_pipeline(StandardScaler(), Incremental(SGDClassifier(random_state=0)), passes=1).fit(data, y)
+    two = make_pipeline(StandardScaler(), Incremental(SGDClassifier(random_state=0))).fit(data, y)
+    assert one.score(X, y) > two.score(X, y) - 0.02
+
+
+@pytest.mark.parametrize("model", ["SGDClassifier", "Perceptron", "MLPClassifier", "SGDRegressor"])
+@pytest.mark.parametrize("scalers", ["standard", "min-max", "two"])
+@pytest.mark.parametrize("n", [60, 174, 330, 1000])
+def test_few_rows_are_all_in_the_sample(n, scalers, model):
+    """What one sweep over few rows learns depends on every digit of the scaling, so it is the exact one."""
+    X, y = made(n, seed=n)
+    one, two = pipe_of(scalers, model, passes=1).fit(X, y), pipe_of(scalers, model).fit(X, y)
+    np.testing.assert_allclose(one.predict(X), two.predict(X), rtol=1e-9)
 
 
 @pytest.mark.parametrize("n", [2, 5, 63, 64, 65, 257, 1000])

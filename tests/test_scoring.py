@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import LatentDirichletAllocation
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier, SGDRegressor
 from sklearn.metrics import accuracy_score, r2_score
@@ -19,6 +20,7 @@ from sklearn.pipeline import make_pipeline as make_sklearn_pipeline
 from sklearn.preprocessing import StandardScaler as SklearnScaler
 
 import ooclearn
+import ooclearn.linear_model
 from ooclearn import Incremental, ParallelPostFit, make_pipeline
 from ooclearn.discriminant_analysis import LinearDiscriminantAnalysis
 from ooclearn.exceptions import BlockMemoryError, DataError, NonFiniteError
@@ -263,6 +265,38 @@ class TestFaults:
         with pytest.raises(NonFiniteError, match="row 211"):
             model.score(host_backend.make(X), y)
 
+    @pytest.mark.parametrize(
+        "make", [Incremental(SGDClassifier()), Incremental(SGDRegressor())], ids=["accuracy", "r2"]
+    )
+    def test_missing_targets(self, make, backend):
+        """R2 would be 1.0, and NaN is no wrong label."""
+        X, y = rows()
+        model = make.fit(X, y)
+        y = y.astype(np.float64)
+        y[211] = np.nan
+        with pytest.raises(NonFiniteError, match=r"Input y contains NaN.*row 211\)"):
+            model.score(backend.make(X), backend.make(y))
+
+    def test_labels_of_another_kind(self):
+        X, y = rows()
+        text = y.astype(str)
+        for fitted, asked in ((y, text), (text, y), (y, text.astype(object))):
+            model = Incremental(SGDClassifier()).fit(X, fitted)
+            with pytest.raises(DataError, match=r"Mix of label input types \(string and number\): y has dtype"):
+                model.score(X, asked)
+        model = Incremental(SGDClassifier()).fit(X, text)
+        assert model.score(X, text.astype(object)) == model.score(X, text)
+
+    def test_targets_that_are_no_numbers(self):
+        X, y = rows()
+        model = Incremental(SGDRegressor()).fit(X, y)
+        for asked in (y.astype(str), np.array(["yes", 1.0] * 150, dtype=object)):
+            with pytest.raises(
+                DataError, match="y has dtype .*, and not all that is in it are numbers; expected"
+            ) as caught:
+                model.score(X, asked)
+            assert "yes" not in str(caught.value)
+
     def test_negative_weights(self):
         X, y = rows()
         w = np.ones(300)
@@ -276,6 +310,42 @@ class TestFaults:
         model = ParallelPostFit(LinearRegression().fit(X, X[:, 0]))
         with pytest.warns(UserWarning, match="not well-defined with less than two samples"):
             assert np.isnan(model.score(X[:1], X[:1, 0]))
+
+    @pytest.mark.parametrize("kind", ["array", "blocks", "unknown chunks", "callable"])
+    @pytest.mark.parametrize("make", [LinearRegression, ooclearn.linear_model.LinearRegression], ids=["theirs", "ours"])
+    def test_too_few_rows_for_r2_where_only_reading_tells(self, make, kind):
+        X, _ = rows()
+        y = X[:, 0] + X[:, 1]
+        model = make().fit(X, y)
+        model = model if make is not LinearRegression else ParallelPostFit(model)
+
+        def cut_off(n):
+            if kind == "array":
+                return X[:n], y[:n]
+            if kind == "blocks":
+                return CountingBlocks(X[:n], [0, n]), y[:n]
+            if kind == "callable":
+                return ooclearn.scan(lambda: iter([X[:0], X[:n]])), y[:n]
+            da = pytest.importorskip("dask.array")
+            kept = da.from_array(np.arange(300) < n, chunks=100)
+            return da.from_array(X, chunks=(100, 3))[kept], da.from_array(y, chunks=100)[kept]
+
+        with pytest.warns(UndefinedMetricWarning, match="not well-defined with less than two samples") as caught:
+            assert np.isnan(model.score(*cut_off(1)))
+        assert [one.category for one in caught] == [UndefinedMetricWarning]
+        assert_allclose(model.score(*cut_off(2)), 1.0)
+
+    def test_no_weight_for_r2(self):
+        """Nothing is told of rows without weight: scikit-learn raises."""
+        X, _ = rows()
+        model = ooclearn.linear_model.LinearRegression().fit(X, X[:, 0])
+        with pytest.raises(ValueError, match="at least one non-zero"):
+            r2_score(X[:, 0], X[:, 0], sample_weight=np.zeros(300))
+        assert np.isnan(model.score(X, X[:, 0], np.zeros(300)))
+        with pytest.warns(UndefinedMetricWarning):
+            assert np.isnan(model.score(X[:1], X[:1, 0], np.zeros(1)))
+        w = np.arange(300) == 7  # one row with a weight, and others: as scikit-learn has it
+        assert model.score(X, X[:, 1], w.astype(float)) == r2_score(X[:, 1], X[:, 0], sample_weight=w) == 0.0
 
     def test_k_means_of_any_kind_and_nothing_else(self):
         """A score that is a mean must not be summed up: only those known to be sums are."""

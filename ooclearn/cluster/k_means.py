@@ -263,7 +263,9 @@ default='k-means||'
         """Make the steps of all runs in the same passes; return the run of the least inertia."""
         going = everyone = [_Run(centers, tol, self.max_iter) for centers in starts]
         while going:
-            asked = {f"run_{k}": ClusterSums(one.centers, center, one.n_far) for k, one in enumerate(going)}
+            asked = {
+                f"run_{k}": ClusterSums(one.centers, center, one.n_far, for_empty=True) for k, one in enumerate(going)
+            }
             states = yield (Join(**asked) if len(asked) > 1 else asked["run_0"])
             states = states if len(asked) > 1 else {"run_0": states}
             for k, one in enumerate(going):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from ooclearn._namespace import device_of, float_dtype, like, namespace, run_of
-from ooclearn.cluster.distances import centred, nearest, runs_there
+from ooclearn._namespace import device_of, float_dtype, like, namespace, ones, run_of
+from ooclearn.cluster.distances import centred, labels_on_host, nearest, runs_there, squares_on_host
 from ooclearn.exceptions import DataError
 from ooclearn.statistics.added import weight_sums, widened
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
@@ -119,6 +120,9 @@ class ClusterSums:
         that a large offset takes.
     n_far : int
         How many of the farthest rows to keep.
+    for_empty : bool
+        Keep no more of them than there are empty clusters, which are what they are for. Mostly there is none, and the
+        distances of single rows need not be known.
 
     Examples
     --------
@@ -134,6 +138,7 @@ class ClusterSums:
     centers: Array
     center: Array
     n_far: int = 0
+    for_empty: bool = False
     parts: frozenset[str] = frozenset("Xw")
 
     def of(self, rows: Rows, /) -> ClusterSumsState:
@@ -149,28 +154,67 @@ class ClusterSums:
             refuse_weights(w)
             w = xp.astype(w, wide, copy=False)
         with np.errstate(invalid="ignore", over="ignore"):
+            if isinstance(x, np.ndarray):
+                return self._of_host(x, w)
             x, held = centred(x, self.center)
             labels, squares = nearest(x, like(self.centers - (held - self.center), x, wide))
             inertia = float(xp.sum(squares if w is None else squares * w))
         if not np.isfinite(inertia):
-            refuse_nonfinite(rows.X)
-            raise DataError(
-                "squared distances of rows to the centres overflow; scale the columns to a size near 1 first"
-            )
+            _refuse(rows.X)
         weights, sums = (host(part) for part in _by_cluster(x, labels, w, k))
         off = held - self.center
         if off.any():  # a device without float64 cannot hold the centre
             sums = sums + weights[:, None] * off
-        return ClusterSumsState(n, weights, sums, inertia, self._far(x, labels, squares, w, off))
+        far = _none_far(d)
+        if self._n_far(weights):
+            far = self._far(x, labels, squares, w, off, self._n_far(weights))
+        return ClusterSumsState(n, weights, sums, inertia, far)
 
-    def _far(self, x: Array, labels: Array, squares: Array, w: Array | None, off: Array) -> FarRows:
+    def _of_host(self, x: Array, w: Array | None) -> ClusterSumsState:
+        """Do as :meth:`of` with NumPy, where one look at a number may save looking at all rows again."""
+        seen, off = (x, self.center) if _lies_about_0(x, self.center) else (centred(x, self.center)[0], None)
+        labels, weights, sums, squares = self._seen(seen, w, off)
+        if off is not None:
+            about = squares - 2.0 * float(off @ sums.sum(axis=0)) + float(off @ off) * float(weights.sum())
+            if not squares <= 4.0 * about:  # the first rows are not like the others: digits are lost
+                seen, off = centred(x, self.center)[0], None
+                labels, weights, sums, squares = self._seen(seen, w, off)
+        n_far, far = self._n_far(weights), _none_far(x.shape[1])
+        inertia = None if n_far else _inertia(squares, self._about(off), weights, sums)
+        if inertia is None:
+            singly = squares_on_host(seen, self.centers, labels, off)
+            inertia = float(np.sum(singly if w is None else singly * w))
+            if not np.isfinite(inertia):
+                _refuse(x)
+            if n_far:
+                far = self._far(seen, labels, singly, w, np.zeros(x.shape[1]) if off is None else -off, n_far)
+        if off is not None:
+            sums -= weights[:, None] * off
+        return ClusterSumsState(x.shape[0], weights, sums, inertia, far)
+
+    def _about(self, off: Array | None) -> Array:
+        return self.centers if off is None else self.centers + off
+
+    def _seen(self, x: Array, w: Array | None, off: Array | None) -> tuple[Array, Array, Array, float]:
+        """Return the labels of rows from whose centre `off` was not taken, weights and sums by cluster, all squares."""
+        labels = labels_on_host(x, self._about(off))
+        return labels, *_by_cluster(x, labels, w, len(self.centers)), _sum_of_squares(x, w)
+
+    def _n_far(self, weights: Array) -> int:
+        """Return how many of the farthest rows to keep beside such weights of clusters.
+
+        Of more rows, no more clusters are empty: a state that is merged has kept enough of them.
+        """
+        return min(self.n_far, int(np.count_nonzero(weights == 0))) if self.for_empty else self.n_far
+
+    def _far(self, x: Array, labels: Array, squares: Array, w: Array | None, off: Array, count: int) -> FarRows:
         far = host(squares)
         weights = np.ones(far.shape[0]) if w is None else host(w)
         there = np.flatnonzero(weights > 0)
-        at = there[_largest(far[there], self.n_far)]
+        at = there[_largest(far[there], count)]
         xp = namespace(x)
         if isinstance(x, np.ndarray):
-            rows, labels = x[at], labels[at]
+            rows, labels = x[at], labels[at].astype(np.int64)
         else:
             where = like(at, x, labels.dtype)
             rows, labels = host(xp.take(x, where, axis=0)), host(xp.take(labels, where)).astype(np.int64)
@@ -184,8 +228,9 @@ class ClusterSums:
                 for name in ("squares", "labels", "weights", "rows")
             )
         )
-        far = far.take(_largest(far.squares, self.n_far))
-        return ClusterSumsState(a.rows + b.rows, a.weights + b.weights, a.sums + b.sums, a.inertia + b.inertia, far)
+        weights = a.weights + b.weights
+        far = far.take(_largest(far.squares, self._n_far(weights)))
+        return ClusterSumsState(a.rows + b.rows, weights, a.sums + b.sums, a.inertia + b.inertia, far)
 
     def origin(self, rows: Rows, /) -> Sums:
         """Return the common centre and the centres on the device."""
@@ -237,12 +282,19 @@ class ClusterSums:
             return None
         off = origin["center"] - self.center
         far = _none_far(total.shape[1])
-        if self.n_far:
+        n_far = self._n_far(weights)
+        if n_far:
             there = sums["squares"] >= 0
-            squares, labels, far_weights, far_rows = (sums[name][there] for name in _FAR)
+            squares, labels, far_weights, far_rows = (sums[name][there][:n_far] for name in _FAR)
             far = FarRows(squares, labels.astype(np.int64), far_weights, far_rows + off)
         return ClusterSumsState(rows, weights, total + weights[:, None] * off, inertia, far)
 
+
+# Rows that show whether they lie about 0.
+_LOOK_ROWS = 256
+
+# So many rows are added up in one chain.
+_CHAIN = 4096
 
 # What is kept of the farthest rows.
 _FAR = ("squares", "labels", "far_weights", "far_rows")
@@ -253,15 +305,43 @@ def _none_far(n_columns: int) -> FarRows:
     return FarRows(none, np.zeros(0, dtype=np.int64), none, np.zeros((0, n_columns)))
 
 
+def _refuse(x: Array) -> NoReturn:
+    refuse_nonfinite(x)
+    raise DataError("squared distances of rows to the centres overflow; scale the columns to a size near 1 first")
+
+
+def _lies_about_0(x: Array, center: Array) -> bool:
+    """Say whether rows may be taken as they are: their first lie farther from 0 than the centre, on average."""
+    if x.dtype != np.float64 or not x.flags.c_contiguous:
+        return False
+    first = x[:_LOOK_ROWS]
+    return bool(2.0 * float(center @ center) * first.shape[0] <= float(np.vdot(first, first)))
+
+
+def _sum_of_squares(x: Array, w: Array | None) -> float:
+    """Return the weighted sum of all squares; not finite if a cell is not, whatever its weight."""
+    if w is None:
+        # Not in one chain, which loses digits.
+        return float(sum(float(np.vdot(x[i : i + _CHAIN], x[i : i + _CHAIN])) for i in range(0, x.shape[0], _CHAIN)))
+    return float(np.einsum("ij,ij->i", x, x) @ w)
+
+
+def _inertia(squares: float, centers: Array, weights: Array, sums: Array) -> float | None:
+    """Return the inertia by Huygens's theorem, from the sum of squares about 0; None where that loses more than 8 bits."""
+    lost = weights @ np.einsum("ij,ij->i", centers, centers) - 2.0 * np.einsum("ij,ij->", sums, centers)
+    inertia = float(squares + lost)
+    # NaN and infinity compare as False.
+    return inertia if squares < 256 * inertia < np.inf else None
+
+
 def _by_cluster(x: Array, labels: Array, w: Array | None, k: int) -> tuple[Array, Array]:
     """Return the sum of the weights and the weighted sum of the rows of each cluster."""
     n = x.shape[0]
     if isinstance(x, np.ndarray):
-        from scipy.sparse import csr_array  # scikit-learn brings it; imported with the first k-means
+        from scipy.sparse import csc_array  # scikit-learn brings it; imported with the first k-means
 
-        ones = np.ones(n) if w is None else w
-        chosen = csr_array((ones, labels, np.arange(n + 1)), shape=(n, k))
-        return np.bincount(labels, weights=ones, minlength=k), chosen.T @ x
+        chosen = csc_array((ones(n, x) if w is None else w, labels, _counted(n + 1)), shape=(k, n))
+        return np.bincount(labels, weights=w, minlength=k).astype(np.float64, copy=False), chosen @ x
     xp = namespace(x)
     clusters = xp.arange(k, dtype=labels.dtype, device=device_of(x))[None, :]
     weights = sums = None
@@ -272,6 +352,18 @@ def _by_cluster(x: Array, labels: Array, w: Array | None, k: int) -> tuple[Array
         weight, part = xp.sum(chosen, axis=0), xp.matrix_transpose(chosen) @ run_of(x, start, stop)
         weights, sums = (weight, part) if sums is None else (weights + weight, sums + part)
     return weights, sums
+
+
+def _counted(n: int) -> Array:
+    """Return the numbers below `n`; tiles differ by some rows."""
+    return _counted_to(max(0, n - 1).bit_length())[:n]
+
+
+@lru_cache(maxsize=4)
+def _counted_to(power: int) -> Array:
+    out = np.arange(2**power, dtype=np.int32)
+    out.flags.writeable = False
+    return out
 
 
 def _largest(values: Array, count: int) -> Array:

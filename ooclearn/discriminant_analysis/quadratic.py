@@ -36,7 +36,8 @@ class QuadraticDiscriminantAnalysis(ByClassClassifier):
     priors : array-like of shape (n_classes,), default=None
         Probabilities of the classes; by default their shares of the rows.
     reg_param : float, default=0.0
-        Share, from 0 to 1, of the identity that each covariance is drawn towards.
+        Share, from 0 to 1, of the identity that each covariance is drawn towards. A class with fewer rows than columns
+        is an error all the same, as in scikit-learn; "eigen" with `shrinkage` takes it.
     store_covariance : bool, default=False
         Keep ``covariance_``.
     tol : float, default=1e-4
@@ -142,7 +143,9 @@ class QuadraticDiscriminantAnalysis(ByClassClassifier):
     def _refuse_flat(self, state: ClassScatterState, i: int, variances: Array) -> None:
         """Raise, in scikit-learn's words, if a class has no extent in some direction."""
         d, n = state.n_columns, int(state.rows[i])
-        if np.sum(variances > self.tol) >= d:
+        # Its "svd" knows no variances but those along as many directions as there are rows: `reg_param` adds no others.
+        rank = np.sum(variances > self.tol)
+        if (min(rank, n) if self.solver == "svd" else rank) >= d:
             return
         text = f"The covariance matrix of class {state.classes[i]} is not full rank. "
         if self.solver == "svd" and n <= d:

@@ -258,6 +258,10 @@ def scored_table(owner: Any, table: Table, score: Score, /) -> Table:
             DataConversionWarning,
             stacklevel=5,
         )
+    if y.dtype.kind == "c":
+        raise DataError(
+            f"Complex data not supported: y has dtype {y.dtype}; expected real numbers or labels", source=y.name
+        )
     if score.numbers and y.dtype.kind not in "fiub":
         raise DataError(f"Unknown label type: y has dtype {y.dtype}; expected numbers", source=y.name)
     return table

@@ -53,6 +53,8 @@ class Problem:
         The most steps.
     rounding : float
         The rounding unit of what sums: that of float64, or of float32 on a device that has no more.
+    cell : float
+        The rounding unit of the cells of the table.
     """
 
     loss: Loss
@@ -64,6 +66,7 @@ class Problem:
     tol: float
     max_iter: int
     rounding: float = _EPS
+    cell: float = _EPS
     passes: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +75,8 @@ class Problem:
         self._scale = np.append(self.scale, 1.0)
         self.penalty = np.append(self.l2 / self.scale**2, 0.0)
         self.rounding = max(self.rounding, _EPS)
+        # How far cells lie from what they stand for, in deviations of their column.
+        self.blur = np.append(self.cell * (np.abs(self.center) / self.scale + 1.0), 0.0)
         self._free = np.append(np.ones(d), float(self.intercept))
 
     @property
@@ -224,7 +229,7 @@ def newton(problem: Problem, start: Point, first: Array | None = None) -> Solvin
     steps = 0
     while True:
         assert here.gradient is not None
-        step = first if first is not None else newton_step(here)
+        step = first if first is not None else newton_step(here, problem)
         slope = float((here.gradient * step).sum())
         decrement = -0.5 * slope
         # As scikit-learn: a flat gradient, and little to gain. What is below rounding cannot be gained at all.
@@ -240,7 +245,9 @@ def newton(problem: Problem, start: Point, first: Array | None = None) -> Solvin
         first = None
         found = yield from _searched(problem, here, step, slope, sizes)
         if found is None:
-            if problem.nothing(decrement, here.value):
+            # Large coefficients that cancel out leave their rounding in every prediction.
+            blurred = problem.rounding * float(np.abs(here.v).max())
+            if decrement <= blurred or problem.nothing(decrement, here.value):
                 return Solved(here.v, steps)
             # Where there is next to no curvature a Newton step leads anywhere; as scikit-learn's, this solver goes on
             # by gradients then.
@@ -297,8 +304,16 @@ def _accepted(problem: Problem, here: Point, point: Point, slope: float) -> bool
     return float(np.abs(point.gradient).sum()) < float(np.abs(here.gradient).sum())
 
 
-def newton_step(here: Point) -> Array:
-    """Return minus the gradient over the Hessian, solved with columns of unit curvature."""
+def newton_step(here: Point, problem: Problem | None = None) -> Array:
+    """Return minus the gradient over the Hessian, solved with columns of unit curvature.
+
+    Parameters
+    ----------
+    here : Point
+        With gradient and Hessian.
+    problem : Problem, optional
+        Whose rounding tells which slopes are none; without it, directions of next to no curvature are left out.
+    """
     assert here.hessian is not None
     assert here.gradient is not None
     root = np.sqrt(np.abs(np.diagonal(here.hessian)))
@@ -316,9 +331,19 @@ def newton_step(here: Point) -> Array:
     # convex, directions of negative curvature are gone down as if it were positive.
     values, vectors = np.linalg.eigh(matrix)
     values = np.abs(values)
-    kept = values > 1e2 * len(root) * _EPS * values.max()
+    along = vectors.T @ right
+    largest = len(root) * float(values.max())
+    kept = values > 1e2 * _EPS * largest
+    if problem is not None and np.isfinite(here.value):
+        # A curvature that may be rounding alone is still a direction to go where the slope is not: where the objective
+        # falls along it by more than rounding, even if the curvature is as large as rounding can make it, and where the
+        # slope is more than columns that depend on one another but for the rounding of their cells would have.
+        values = np.where(kept, values, np.maximum(values, problem.rounding * largest))
+        blurred = np.tile(problem.blur, len(here.v)) @ np.abs(vectors)
+        bound = max(abs(here.value), 1.0) * np.maximum(128 * problem.rounding * values, blurred**2)
+        kept |= along * along > bound
     inverse = np.divide(1.0, values, out=np.zeros_like(values), where=kept)
-    return (vectors @ (inverse * (vectors.T @ right)) / root).reshape(here.v.shape)
+    return (vectors @ (inverse * along) / root).reshape(here.v.shape)
 
 
 def lbfgs(

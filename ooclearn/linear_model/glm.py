@@ -70,7 +70,7 @@ class _GeneralizedLinearRegressor(Regressor):
     def _requests(self, schema: Schema) -> Sequence[Request]:  # noqa: ARG002  (the same for every table)
         return [self._first(), Repeated(LossSums(self._loss(), np.zeros(0), ()), 2 * self.max_iter + 1)]
 
-    def _passes(self, schema: Schema) -> Fit:  # noqa: ARG002  (the width comes with the answer)
+    def _passes(self, schema: Schema) -> Fit:
         state: ScatterState = (yield self._first())["columns"]
         if not state.weight:
             raise DataError(f"all of the {state.rows:,} sample weights are zero; expected at least one above 0")
@@ -88,6 +88,7 @@ class _GeneralizedLinearRegressor(Regressor):
             self.tol,
             self.max_iter,
             state.rounding,
+            float(np.finfo(schema.dtype).eps) if schema.dtype.kind == "f" else float(np.finfo(np.float64).eps),
         )
         learned = getattr(self, "_learned", {}) if self.warm_start else {}
         if "coef_" in learned:
@@ -136,7 +137,7 @@ class _GeneralizedLinearRegressor(Regressor):
         hessian[:d, :d] = state.xx / state.weight
         hessian[d, d] = 1.0
         point.hessian = problem.curved(curve * hessian[None, :, None, :])
-        return point, newton_step(point)
+        return point, newton_step(point, problem)
 
     def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:  # noqa: ARG002  (the protocol's)
         raw = _affine(self.coef_[None], self.intercept_, squeeze=True)
@@ -190,7 +191,8 @@ class PoissonRegressor(_GeneralizedLinearRegressor):
         Add a constant to the linear predictor.
     solver : {'newton-cholesky', 'lbfgs'}, default='newton-cholesky'
         Both reach the same optimum. Newton's method takes the fewest passes, and so is the default here
-        (scikit-learn's is "lbfgs").
+        (scikit-learn's is "lbfgs"). Where columns depend on one another almost (singular values a million times apart),
+        the gradient is below `tol` far from the optimum, and "lbfgs" stops there, here as in scikit-learn.
     max_iter : int, default=100
         The most steps.
     tol : float, default=1e-4

@@ -17,7 +17,7 @@ __all__ = ["affine_mean", "merged_mean", "near_mean", "projected_mean", "represe
 # over this number is lost, 5 bits. Looking at all rows first would cost another reading of the tile.
 _SHIFT_ROWS = 1024
 
-# Rows that show whether there is anything to centre.
+# Rows that show whether there is anything to centre: from all over the tile, since the first may differ from the others.
 _LOOK_ROWS = 256
 
 
@@ -55,15 +55,16 @@ def shift_near(x: Array, w: Array | None, total: float, like: Array) -> Array | 
     five times those about the mean at most, and lose two bits, fewer than a mean of some rows of the tile may. To
     subtract would be a third of all the work.
     """
-    if w is None and isinstance(x, np.ndarray) and _lies_about_0(x):  # on a device, nothing is looked at before the end
+    # On a device, nothing is looked at before the end. Rows that lie otherwise in memory are best copied by centring.
+    if w is None and isinstance(x, np.ndarray) and x.flags.c_contiguous and _lies_about_0(x):
         return None
     return representable(near_mean(x, w, total), like)
 
 
 def _lies_about_0(x: Array) -> bool:
-    first = x[:_LOOK_ROWS]
-    mean = ones(len(first), first) @ first / len(first)
-    squares = np.einsum("ij,ij->j", first, first) / len(first)
+    some = x[:: -(-len(x) // _LOOK_ROWS)]
+    mean = ones(len(some), some) @ some / len(some)
+    squares = np.einsum("ij,ij->j", some, some) / len(some)
     # NaN compares as False: the sums about a shift will show it. So do squares that are too small for float64.
     return bool(((mean == 0) | (mean * mean < 0.8 * squares)).all())
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ooclearn._namespace import run_of
+from ooclearn.backend import owner_of
 from ooclearn.blocks import PAUSES, Blocks, concatenated
 from ooclearn.exceptions import DataError, ReadError, SourceChangedError
 from ooclearn.storage.arrays import common_dtype, converted, host_dtype, stored_bytes
@@ -94,6 +95,13 @@ class CallableBlocks(Blocks):
 
     def _as_array(self, i: int, block: Any) -> Array:
         if hasattr(block, "shape"):
+            if owner_of(block) is None and not hasattr(block, "tocsr"):
+                raise DataError(
+                    f"got a {type(block).__name__} for a block; expected an array: of a data frame give to_numpy() of the "
+                    "columns of numbers, and its target by a callable of its own",
+                    source=self.name,
+                    block=i,
+                )
             return block
         if isinstance(block, (tuple, list)) and any(getattr(part, "ndim", 0) > 1 for part in block):
             raise DataError(

@@ -278,10 +278,7 @@ def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 def write_npy(blocks: Blocks, path: str | os.PathLike[str], /) -> None:
     """Write `blocks` to one ``.npy`` file, in parallel; see :meth:`ooclearn.Blocks.to_npy`."""
-    # The file that a link leads to is replaced, as by any other way of writing.
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "there is a folder of this name; give the name of a file", str(target))
+    target = _target(path)
     _refuse_unwritable(blocks)
     blocks = blocks.returned()
     header = _header(blocks.shape, blocks.dtype)
@@ -322,6 +319,19 @@ def write_npy(blocks: Blocks, path: str | os.PathLike[str], /) -> None:
         blocks.release()
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    """Return the file to write; refuse, before anything is computed, a place that will not do."""
+    # The file that a link leads to is replaced, as by any other way of writing.
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "there is a folder of this name; give the name of a file", str(target))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            errno.ENOENT, f"there is no folder {target.parent}; make it first, to write into it", str(target)
+        )
+    return target
 
 
 def _refuse_unwritable(blocks: Blocks) -> None:

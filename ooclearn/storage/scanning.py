@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ooclearn.backend import owner_of
-from ooclearn.blocks import Blocks, SourceBlocks
-from ooclearn.exceptions import DataError
+from ooclearn.blocks import Blocks, SourceBlocks, warn_of_small_blocks
+from ooclearn.exceptions import DataError, DataWarning, warn
 from ooclearn.storage.callables import CallableBlocks
 from ooclearn.storage.joined import JoinedSource
 from ooclearn.storage.npy import open_npy
 
-__all__ = ["scan"]
+__all__ = ["is_lazy_frame", "scan"]
 
 # What to do with files of other kinds that are often met.
 _INSTEAD = {
@@ -33,7 +36,7 @@ def scan(source: Any, /, *, block_rows: int | None = None) -> Blocks:
     ----------
     source : path, array, callable or list
         A ``.npy`` file; a folder of ``.npy`` files (one after the other, by name: ``10.npy``
-        comes before ``2.npy``); an array of any installed
+        comes before ``2.npy``, with a warning; files of other kinds are left out); an array of any installed
         backend (NumPy, ``np.memmap``, Dask, ...); a callable without arguments that returns an iterator of
         blocks (it is run once here, to count rows); or a list of files or arrays, one after the other.
     block_rows : int, optional
@@ -48,6 +51,8 @@ def scan(source: Any, /, *, block_rows: int | None = None) -> Blocks:
     ------
     DataError
         A file is damaged or of another kind, or the source can be read only once.
+    FileNotFoundError
+        There is no such file or folder.
 
     Examples
     --------
@@ -57,6 +62,8 @@ def scan(source: Any, /, *, block_rows: int | None = None) -> Blocks:
     """
     blocks = _scanned(source)
     if block_rows is None:
+        if blocks is not source:
+            warn_of_small_blocks(blocks)
         return blocks
     if not isinstance(block_rows, (int, np.integer)) or block_rows < 1:
         raise ValueError(f"block_rows must be a whole number above 0, got {block_rows!r}")
@@ -84,10 +91,26 @@ def _scanned(source: Any) -> Blocks:
         )
     if isinstance(source, Callable):  # type: ignore[arg-type]  # Callable is a class to isinstance
         return CallableBlocks(source)
+    if is_lazy_frame(source):
+        raise DataError(
+            f"got a {type(source).__name__}, which has no rows before it is computed; pass its collect(), or write it to "
+            ".npy files by parts where it is larger than memory, and scan these"
+        )
+    if hasattr(source, "columns"):
+        raise DataError(
+            f"cannot scan a {type(source).__name__}, which is in memory: pass it to fit, transform or predict as it is, "
+            "or scan its array of numbers (to_numpy())"
+        )
+    what = "an empty list" if isinstance(source, list) and not source else f"a {type(source).__name__}"
     raise DataError(
-        f"cannot scan a {type(source).__name__}; expected a path to a .npy file, an array, "
+        f"cannot scan {what}; expected a path to a .npy file, an array, "
         "a callable that returns an iterator of blocks, or a list of these"
     )
+
+
+def is_lazy_frame(source: object, /) -> bool:
+    """Say whether `source` is a query for a data frame, as polars has them; its columns are not asked for, which takes long."""
+    return hasattr(type(source), "collect_schema") and not hasattr(type(source), "shape")
 
 
 def _is_part(part: Any) -> bool:
@@ -99,11 +122,14 @@ def _from_path(path: Path) -> Blocks:
         files = sorted(file for file in path.iterdir() if file.suffix == ".npy")
         if not files:
             raise DataError("the folder has no .npy file", source=os.fspath(path))
+        _warn_of_numbers(files)
         return _from_files(files)
     if any(sign in path.name for sign in "*?[") and not path.exists():
         raise DataError(
             "patterns are not looked up; pass the folder, or sorted(glob.glob(...))", source=os.fspath(path)
         )
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
     if path.suffix != ".npy":
         raise DataError(
             f"files of the kind {path.suffix or 'without a suffix'} cannot be scanned; expected .npy"
@@ -116,3 +142,20 @@ def _from_path(path: Path) -> Blocks:
 def _from_files(files: Sequence[Path]) -> Blocks:
     parts = [_from_path(file) for file in files]
     return parts[0] if len(parts) == 1 else SourceBlocks(JoinedSource(parts))
+
+
+def _warn_of_numbers(files: Sequence[Path]) -> None:
+    """Warn where the order by name is not the order by number: y may well be in the other."""
+    for one, other in pairwise(files):
+        if _by_number(one) > _by_number(other):
+            warn(
+                f"the files of {files[0].parent} are taken by name, {one.name} before {other.name}; if y or others are in "
+                "the order of the numbers, pass a list of the files in that order, or pad the numbers with zeros",
+                DataWarning,
+            )
+            return
+
+
+def _by_number(file: Path) -> list[str | int]:
+    # Text and digits take turns, so like is compared with like.
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", file.name))]

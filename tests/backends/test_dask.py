@@ -211,6 +211,16 @@ def test_unknown_chunks_that_are_not_alike_are_found_out():
         StandardScaler().fit(unknown(X, (20, 77)), sample_weight=unknown(W, (21, 76)))
 
 
+def test_targets_of_unknown_chunks_beside_rows_of_another_container(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    for rows in (X, ooclearn.scan(X, block_rows=40), np.load(tmp_path / "x.npy", mmap_mode="r")):
+        with pytest.warns(
+            PerformanceWarning, match="chunk sizes of y are not known, and putting y beside X needs them"
+        ):
+            got = _trained(rows, unknown(Y, (40, 57)))
+        np.testing.assert_array_equal(got.coef_, _trained(rows, Y).coef_)
+
+
 @pytest.mark.parametrize(
     "make",
     [np.asarray, lambda y: unknown(y, (40, 57)), lambda y: da.from_array(y, chunks=50)],

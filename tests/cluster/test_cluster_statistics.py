@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from ooclearn.cluster.distances import distances, nearest_label
+from ooclearn.cluster.distances import distances, labels_on_host, nearest_label, squares_on_host
 from ooclearn.cluster.drawing import DrawnRows
 from ooclearn.cluster.sums import ClusterSums
 from ooclearn.rowmaps import Affine, Columns
@@ -42,6 +42,59 @@ def far_but_order(state):
 def test_laws_of_sums(offset):
     center = np.array([offset, offset])
     check_statistic(ClusterSums(CENTERS, center, n_far=3), rows=pairs(offset), answer=far_but_order)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e8])
+def test_laws_of_sums_that_keep_far_rows_for_empty_clusters(offset):
+    center = np.array([offset, offset])
+    check_statistic(ClusterSums(CENTERS, center, 3, for_empty=True), rows=pairs(offset), answer=far_but_order)
+
+
+@pytest.mark.parametrize("weights", [None, "some zero"])
+@pytest.mark.parametrize("spread", [1.0, 1e-3, 0.0], ids=["wide", "narrow", "equal"])
+@pytest.mark.parametrize("offset", [0.0, 0.5, 1e8])
+@pytest.mark.parametrize("order", ["mixed", "C first", "F"])
+def test_sums_without_distances_of_single_rows(order, offset, spread, weights):
+    """Rows about 0 are not centred, and the inertia comes from sums, as far as that loses few digits."""
+    rng = np.random.default_rng(5)
+    label = rng.integers(0, 3, 700)
+    if order == "C first":  # the first rows lie about 0, the others do not
+        label = np.sort(label)
+    X = np.round((CENTERS[label] + spread * rng.normal(size=(700, 2))) * 2**20) / 2**20 + offset
+    if order == "F":
+        X = np.asfortranarray(X)
+    w = None if weights is None else np.where(rng.random(700) < 0.2, 0.0, rng.uniform(0.5, 2, 700))
+    center = np.round(X.mean(axis=0))
+    got = ClusterSums(CENTERS + (offset - center), center, 2, for_empty=True).of(Rows(X, None, w))
+    off = (X - center).astype(np.longdouble)
+    squares = ((off[:, None] - (CENTERS + (offset - center))) ** 2).sum(axis=2)
+    nearest, least, one = squares.argmin(axis=1), squares.min(axis=1), np.ones(700) if w is None else w
+    np.testing.assert_allclose(got.weights, np.bincount(nearest, weights=one, minlength=4), rtol=1e-13)
+    sums = np.array([(one * (nearest == k)) @ off for k in range(4)], dtype=float)
+    np.testing.assert_allclose(got.sums, sums, rtol=1e-12, atol=1e-10)
+    np.testing.assert_allclose(got.inertia, float(one @ least), rtol=1e-12)
+    # One cluster is empty.
+    assert len(got.far.squares) == 1
+    np.testing.assert_allclose(got.far.squares[0], float(least[one > 0].max()), rtol=1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 2, 8, 9, 32, 33, 300])
+@pytest.mark.parametrize("n", [1, 100, 5000])
+def test_labels_are_the_first_of_the_nearest(n, k):
+    """Whichever way centres are compared; those of the second half are again those of the first."""
+    rng = np.random.default_rng(k)
+    centers = rng.normal(size=(k, 3))
+    centers[k - k // 2 :] = centers[: k // 2]
+    X = rng.normal(size=(n, 3))
+    squares = ((X[:, None] - centers) ** 2).sum(axis=2)
+    labels = labels_on_host(X, centers)
+    np.testing.assert_array_equal(labels, squares.argmin(axis=1))
+    np.testing.assert_allclose(squares_on_host(X, centers, labels), squares.min(axis=1), rtol=1e-12)
+    # What is none of them is refused later, and must not lead out of the centres.
+    X[n // 2, 1] = np.nan
+    labels = labels_on_host(X, centers)
+    assert labels.min() >= 0
+    assert labels.max() < k
 
 
 def everything(state):

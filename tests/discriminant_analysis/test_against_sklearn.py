@@ -301,3 +301,23 @@ def test_names_without_components_are_scikit_learns():
         settings = {"solver": "lsqr", "n_components": n_components}
         mine, expected = ours.LinearDiscriminantAnalysis(**settings), theirs.LinearDiscriminantAnalysis(**settings)
         assert list(mine.fit(X, y).get_feature_names_out()) == list(expected.fit(X, y).get_feature_names_out())
+
+
+@pytest.mark.parametrize("reg_param", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("n", [2, 4, 5, 6])
+def test_a_class_of_fewer_rows_than_columns(n, reg_param):
+    """A regular covariance does not help the solver "svd", whose directions are the rows'."""
+    X = np.random.default_rng(n).normal(size=(n + 20, 5))
+    y = np.repeat([0, 1], [n, 20])
+    found = []
+    for module in (theirs, ours):
+        model = module.QuadraticDiscriminantAnalysis(reg_param=reg_param)
+        try:
+            found.append(model.fit(X, y).decision_function(X))
+        except np.linalg.LinAlgError as error:
+            found.append(str(error))
+    assert isinstance(found[0], str) == isinstance(found[1], str)
+    if isinstance(found[0], str):
+        assert found[0] == found[1]
+    else:
+        np.testing.assert_allclose(found[1], found[0], rtol=1e-7)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sklearn.linear_model as theirs
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import mean_tweedie_deviance
 
 import ooclearn.linear_model as ours
 from ooclearn import Pipeline
@@ -275,3 +276,45 @@ def test_the_laws_of_the_sums(name):
         predict = PoissonRegressor().fit(X, y)._row_map()
         score = Deviance(predict, LOSSES[name])
         check_statistic(score, rows=[Rows(X, y, w)], answer=lambda state: state.score())
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("power", [0.0, 1.0, 1.5, 2.0])
+@pytest.mark.parametrize("made", ["nearly twice the same", "decaying"])
+def test_columns_that_depend_on_one_another_almost(made, power, seed):
+    """The curvature in some direction is as small as its rounding, and the objective falls along it still."""
+    rng = np.random.default_rng(seed)
+    n, d = 400, 5
+    U = rng.normal(size=(n, d))
+    if made == "decaying":
+        X = (
+            np.linalg.qr(U)[0]
+            * n**0.5
+            * np.logspace(0, -rng.uniform(6, 8), d)
+            @ np.linalg.qr(rng.normal(size=(d, d)))[0]
+        )
+    else:
+        X = U.copy()
+        X[:, -1] = X[:, 0] + 10 ** -rng.uniform(6, 7) * rng.normal(size=n)
+    raw = 0.4 * U @ rng.normal(size=d)
+    y = rng.normal(raw) if power == 0 else rng.poisson(np.exp(raw)) if power < 2 else rng.gamma(2.0, np.exp(raw)) + 1e-3
+    options = {"power": power, "alpha": 0.0, "solver": "newton-cholesky", "tol": 1e-8, "max_iter": 200}
+    model = TweedieRegressor(**options).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it may find the Hessian singular, and go on by gradients
+        reference = theirs.TweedieRegressor(**options).fit(X, y)
+    deviances = [mean_tweedie_deviance(y, one.predict(X), power=power) for one in (model, reference)]
+    assert deviances[0] <= deviances[1] * (1 + 1e-6)
+    assert model.n_iter_ <= 12
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_columns_that_depend_on_one_another_get_the_shortest_step(offset):
+    """Slopes that are rounding lead nowhere."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 3))
+    y = rng.poisson(np.exp(0.3 * X[:, 0]))
+    X = np.column_stack([X, X[:, 0], X.sum(axis=1)]) + offset
+    model = PoissonRegressor(alpha=0.0).fit(X, y)
+    assert np.abs(model.coef_).max() < 1.0
+    assert model.n_iter_ <= 6

@@ -54,6 +54,42 @@ def test_a_first_run_of_rows_unlike_the_others_costs_few_digits():
     assert off(got.m2[0], m2) <= 64 * EPS
 
 
+@pytest.mark.parametrize("ratio", [0.0, 1.9, 1.99, 2.01])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(("rows", "columns"), [(65_537, 5), (65_536, 1), (26_049, 20), (1023, 1)])
+def test_rows_that_lie_about_0_lose_nothing_by_not_being_centred(rows, columns, order, ratio):
+    """On both sides of the limit, however many rows there are and however they lie in memory."""
+    rng = np.random.default_rng(11)
+    x = np.asarray(rng.standard_normal((rows, columns)) + ratio, order=order)
+    got = Moments().of(Rows(x))
+    longer = x.astype(np.longdouble)
+    m2 = ((longer - longer.mean(axis=0)) ** 2).sum(axis=0)
+    assert (abs(got.mean - longer.mean(axis=0)) <= EPS * (1 + ratio)).all()
+    assert (abs(got.m2 - m2) <= 16 * EPS * m2).all()
+
+
+@pytest.mark.parametrize("first", [0.0, 7.0])
+def test_first_rows_about_0_say_nothing_of_the_others(first):
+    """A column that begins with zeros, or about 0, and lies far from it further down."""
+    rng = np.random.default_rng(12)
+    x = rng.standard_normal((300_000, 1)) + 1e4
+    x[:300] = first * rng.standard_normal((300, 1))
+    got = Moments().of(Rows(x))
+    longer = x.astype(np.longdouble)
+    m2 = ((longer - longer.mean(axis=0)) ** 2).sum(axis=0)
+    assert (abs(got.m2 - m2) <= 256 * EPS * m2).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 5e-324, 1e-300, 2.2e-162, 1e-161, 0.1, -3.3, 1e8 + 0.1, 1e154])
+@pytest.mark.parametrize("rows", [1, 255, 257, 5001])
+def test_a_constant_beside_columns_about_0_has_no_variance(rows, value):
+    x = np.random.default_rng(13).standard_normal((rows, 3))
+    x[:, 1] = value
+    got = Moments().of(Rows(x))
+    assert got.m2[1] == 0
+    assert got.mean[1] == value
+
+
 def test_weights_are_repetitions():
     rng = np.random.default_rng(5)
     x = rng.standard_normal((50, 3))

@@ -122,3 +122,13 @@ def test_the_iterator_is_let_go_when_a_pass_is_done():
     assert not closed
     blocks.release()
     assert closed
+
+
+def test_blocks_that_are_no_arrays_are_refused_with_what_to_do():
+    pd = pytest.importorskip("pandas", reason="in the group `test`")
+    frame = pd.DataFrame(X, columns=list("abc"))
+    for block, kind in ((frame, "DataFrame"), (frame["a"], "Series")):
+        with pytest.raises(DataError, match=rf"got a {kind} for a block; expected an array: .*to_numpy\(\).*block 1\)"):
+            ooclearn.scan(lambda block=block: [X[:3, 0] if block.ndim == 1 else X[:3], block])
+    blocks = ooclearn.scan(lambda: (part.to_numpy() for part in (frame[:20], frame[20:])))
+    np.testing.assert_array_equal(blocks.to_numpy(), X)

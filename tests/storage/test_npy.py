@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import ooclearn
 from ooclearn.exceptions import DataError, DataWarning, PerformanceWarning, SourceChangedError
+from ooclearn.linear_model import LinearRegression
 from ooclearn.preprocessing import MaxAbsScaler, StandardScaler
 from ooclearn.testing import nothing_left
 from ooclearn.testing.strategies import cuts
@@ -142,9 +143,12 @@ except OSError as error:
     assert done.stdout == "OSError True []\n", done.stderr
 
 
-@pytest.mark.parametrize("where", ["missing/out.npy", "."])
-def test_places_that_cannot_be_written(tmp_path, where):
-    with nothing_left(tmp_path), pytest.raises(OSError):
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [("missing/out.npy", "there is no folder .*missing; make it first"), (".", "give the name of a file")],
+)
+def test_places_that_cannot_be_written(tmp_path, where, said):
+    with nothing_left(tmp_path), pytest.raises(OSError, match=said):
         ooclearn.scan(X).to_npy(tmp_path / where)
 
 
@@ -231,6 +235,9 @@ def test_paths(tmp_path, make, monkeypatch):
 def test_what_cannot_be_scanned(tmp_path):
     with pytest.raises(FileNotFoundError):
         ooclearn.scan(tmp_path / "missing.npy")
+    for missing in ("missing", "missing.csv"):  # not: files of this kind cannot be scanned
+        with pytest.raises(FileNotFoundError, match=missing):
+            ooclearn.scan(tmp_path / missing)
     with pytest.raises(DataError, match=r"no \.npy file"):
         ooclearn.scan(tmp_path)
     (tmp_path / "x.csv").write_text("1,2")
@@ -243,3 +250,36 @@ def test_what_cannot_be_scanned(tmp_path):
     for wrong in (3, None, {"a": 1}, [1, 2]):
         with pytest.raises(DataError, match=r"cannot scan a|expected"):
             ooclearn.scan(wrong)
+    with pytest.raises(DataError, match="cannot scan an empty list; expected"):
+        ooclearn.scan([])
+
+
+def test_a_path_where_targets_belong():
+    with pytest.raises(DataError, match=r"no names of columns .*; to read a file pass ooclearn\.scan\('y\.npy'\)"):
+        LinearRegression().fit(X, "y.npy")
+
+
+def test_a_frame_in_memory_is_passed_as_it_is():
+    pandas = pytest.importorskip("pandas", reason="in the group `test`")
+    with pytest.raises(DataError, match="cannot scan a DataFrame, which is in memory: pass it to fit"):
+        ooclearn.scan(pandas.DataFrame(X))
+
+
+@pytest.mark.filterwarnings("ignore:Determining")  # scikit-learn asks for its columns
+def test_a_query_for_a_frame_is_to_be_computed_first():
+    polars = pytest.importorskip("polars", reason="in the group `test`")
+    query = polars.DataFrame(X).lazy()
+    for use in (ooclearn.scan, StandardScaler().fit):
+        with pytest.raises(DataError, match=r"got a LazyFrame, which has no rows .* pass its collect\(\)"):
+            use(query)
+    StandardScaler().fit(query.collect())
+
+
+def test_files_whose_numbers_are_not_in_the_order_of_their_names(tmp_path):
+    for i in (1, 2, 10):
+        np.save(tmp_path / f"part-{i}.npy", np.full((2, 1), i))
+    with pytest.warns(DataWarning, match=r"by name, part-10\.npy before part-2\.npy; .* pass a list of the files"):
+        blocks = ooclearn.scan(tmp_path)
+    assert blocks.to_numpy()[::2, 0].tolist() == [1, 10, 2]
+    (tmp_path / "part-10.npy").unlink()
+    assert ooclearn.scan(tmp_path).to_numpy()[::2, 0].tolist() == [1, 2]
