@@ -14,6 +14,7 @@ from ooclearn.types import Array
 
 __all__ = ["Labels", "balanced_weights", "classes_from"]
 
+# So many classes are compared with one by one.
 _FEW = 4
 
 
