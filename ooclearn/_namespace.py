@@ -20,6 +20,7 @@ __all__ = [
     "int_dtype",
     "is_numpy",
     "like",
+    "matmul",
     "minus",
     "namespace",
     "ones",
@@ -135,6 +136,17 @@ def run_of(x: Array, start: int, stop: int, /) -> Array:
     return x[start:stop, ...]
 
 
+def matmul(a: Array, b: Array, /) -> Array:
+    """Return ``a @ b`` of matrices or vectors; other threads run meanwhile.
+
+    Of few numbers that come out of many, such as sums over rows: NumPy's ``@`` keeps the interpreter's lock where they
+    are fewer than 500, its ``dot`` never does.
+    """
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.shape[-1] > 1:
+        return np.dot(a, b)
+    return a @ b  # of NumPy's, single numbers: 0 times infinity is 0 to `dot`, which leaves products by 0 out
+
+
 def widen(x: Array, /) -> tuple[Array, int]:
     """Return `x` seen as rows that are `k` times longer, without copying, and `k`.
 
@@ -176,7 +188,7 @@ def _sum(values: Array) -> Array:
     with np.errstate(invalid="ignore", over="ignore"):
         if values.ndim == 2 and values.dtype.itemsize >= 4:
             seen, _ = widen(values)
-            values = seen @ _like_ones(seen.shape[1], values.dtype)
+            values = matmul(seen, _like_ones(seen.shape[1], values.dtype))
         return values.sum(dtype=np.float64)
 
 
@@ -216,12 +228,12 @@ def column_sums(x: Array, weights: Array | None, /) -> Array:
     Plain sums go over the wide view: each of its columns adds up fewer numbers, so that ten times fewer digits are lost.
     """
     if weights is not None:
-        return weights @ x
+        return matmul(weights, x)
     if not isinstance(x, np.ndarray):
         seen, _ = widen(x)
         return _folded(ones(seen.shape[0], seen) @ seen, x.shape[1])
     seen, rest = _wide_and_rest(x)
-    sums = _folded(_host_ones(len(seen)) @ seen, x.shape[1])
+    sums = _folded(matmul(_host_ones(len(seen)), seen), x.shape[1])
     return sums + _folded(rest, x.shape[1]) if len(rest) else sums
 
 
@@ -238,7 +250,7 @@ def column_sums_of_squares(x: Array, weights: Array | None, /) -> Array:
     seen, rest = _wide_and_rest(x)
     whole = seen.shape[0] // _GROUP * _GROUP
     groups = seen[:whole].reshape(-1, _GROUP, seen.shape[1])
-    sums = _host_ones(len(groups)) @ np.einsum("gij,gij->gj", groups, groups)
+    sums = matmul(_host_ones(len(groups)), np.einsum("gij,gij->gj", groups, groups))
     if whole < seen.shape[0]:
         sums = sums + np.einsum("ij,ij->j", seen[whole:], seen[whole:])
     sums = _folded(sums, x.shape[1])

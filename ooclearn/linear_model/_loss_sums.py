@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn._namespace import float_dtype, int_dtype, like, namespace, ones, run_of
+from ooclearn._namespace import float_dtype, int_dtype, like, matmul, namespace, ones, run_of
 from ooclearn.backend import backend_of
 from ooclearn.buffers import local_buffers
 from ooclearn.exceptions import DataError
@@ -141,13 +141,13 @@ class LossSums:
         if not self.hessian:
             loss, slope = self.loss.slopes(raw, y)
             slope = xp.reshape(slope if w is None else slope * w, (m * k, n))
-            return _summed(loss, w), slope @ xp.matrix_transpose(a), None
+            return _summed(loss, w), matmul(slope, xp.matrix_transpose(a)), None
         loss, slope, curve = self.loss.curved(raw if m == 1 else raw[:1, ...], y)
         sums = _summed(loss, w)
         if m > 1:
             sums = xp.concat([sums, _summed(self.loss.values(raw[1:, ...], y), w)])
         slope = xp.reshape(slope if w is None else slope * w, (k, n))
-        gradient = slope @ xp.matrix_transpose(a)
+        gradient = matmul(slope, xp.matrix_transpose(a))
         if k == 1:
             return sums, gradient, _single(a, curve, w, convex=self.loss.convex)
         return sums, gradient, _several(a, curve, w, cells)
@@ -198,7 +198,7 @@ class LossSums:
             # Where rows count nothing, their losses must be finite: infinity times 0 is none.
             raw = xp.where(w > 0, raw, xp.ones_like(raw))
         # Cells that are not finite leave their mark here; elsewhere it may be an overflow.
-        cells = a @ ones(rows.n, a)
+        cells = matmul(a, ones(rows.n, a))
         loss, gradient, products = self._products(a, raw, y, w, _CELLS_THERE)
         return {"loss": loss, "gradient": gradient, "products": products, "cells": cells, "bad": bad + none}
 
@@ -269,7 +269,7 @@ def _augmented(x: Array, center: Array) -> Array:
 
 def _summed(loss: Array, w: Array | None) -> Array:
     """Return the sums over rows, of shape (models,)."""
-    return namespace(loss).sum(loss, axis=1) if w is None else loss @ w
+    return namespace(loss).sum(loss, axis=1) if w is None else matmul(loss, w)
 
 
 def _single(a: Array, curve: Array, w: Array | None, *, convex: bool) -> Array:
@@ -277,11 +277,11 @@ def _single(a: Array, curve: Array, w: Array | None, *, convex: bool) -> Array:
     xp = namespace(a)
     curve = curve if w is None else curve * w
     if not convex:
-        return (a * curve) @ xp.matrix_transpose(a)
+        return matmul(a * curve, xp.matrix_transpose(a))
     # The product of a matrix with itself is half the work.
     root = xp.sqrt(curve)
     weighted = np.multiply(a, root, out=a) if isinstance(a, np.ndarray) else a * root
-    return weighted @ xp.matrix_transpose(weighted)
+    return matmul(weighted, xp.matrix_transpose(weighted))
 
 
 def _several(a: Array, share: Array, w: Array | None, cells: int) -> Array:
@@ -296,9 +296,9 @@ def _several(a: Array, share: Array, w: Array | None, cells: int) -> Array:
         both = xp.expand_dims(root[:, run], axis=1) * xp.expand_dims(a[:, run], axis=0)
         both = xp.reshape(both, (k * d, run.stop - run.start))
         if sums is None:
-            sums = both @ xp.matrix_transpose(both)
+            sums = matmul(both, xp.matrix_transpose(both))
         else:
-            sums += both @ xp.matrix_transpose(both)
+            sums += matmul(both, xp.matrix_transpose(both))
     return sums
 
 

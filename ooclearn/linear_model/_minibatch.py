@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ooclearn._namespace import device_of, float_dtype, is_numpy, like, namespace
+from ooclearn._namespace import device_of, float_dtype, is_numpy, like, matmul, namespace
 from ooclearn.linear_model._sgd_losses import SgdLoss, at_least, at_most
 from ooclearn.types import Array
 
@@ -297,7 +297,7 @@ def _gradients(descent: Descent, batch: Batch, top: Array, slopes: Array) -> tup
             weight = _for_each(weight, rest // weight.shape[0] + 1)
         slopes = slopes * weight
     rows = batch.x.shape[0]
-    gradient = xp.astype(slopes @ batch.x, top.dtype, copy=False) / rows
+    gradient = xp.astype(matmul(slopes, batch.x), top.dtype, copy=False) / rows
     offset = xp.astype(xp.sum(slopes, axis=1, keepdims=True), top.dtype, copy=False) / rows
     return gradient, offset if descent.fit_intercept else xp.zeros_like(offset)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from ooclearn._namespace import column_sums, float_dtype, minus, namespace
+from ooclearn._namespace import column_sums, float_dtype, matmul, minus, namespace
 from ooclearn.exceptions import DataError
 from ooclearn.statistics.added import as_columns, rounding_of, target_of, widened
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
@@ -107,7 +107,7 @@ def rooted(x: Array, w: Array | None) -> Array:
 def product(a: Array, b: Array) -> Array:
     """Return the sums of products of the columns of `a` with those of `b`, over all rows."""
     xp = namespace(a)
-    return xp.matmul(xp.matrix_transpose(a), b)
+    return matmul(xp.matrix_transpose(a), b)
 
 
 def proper(scatter: Array) -> Array:

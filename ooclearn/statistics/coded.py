@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn._namespace import device_of, like, namespace
+from ooclearn._namespace import device_of, like, matmul, namespace
 from ooclearn.backend import backend_of
 from ooclearn.exceptions import DataError
 from ooclearn.statistics.added import target_of
@@ -185,10 +185,10 @@ class ClassSummer:
     def sums(self, x: Array, /) -> Array:
         """Return the (weighted) sums of the rows of `x` by class, of shape (classes, columns)."""
         if self._members is not None:
-            return self._members @ x
+            return matmul(self._members, x)
         step = max(1, self._cells // x.shape[0])
         runs = range(0, self.n_classes, step)
-        parts = [self._columns(start, min(start + step, self.n_classes), x.dtype) @ x for start in runs]
+        parts = [matmul(self._columns(start, min(start + step, self.n_classes), x.dtype), x) for start in runs]
         return self._xp.concat(parts, axis=0)
 
     def spread(self, values: Array, out: Array | None = None) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ooclearn._namespace import namespace, ones, run_of
+from ooclearn._namespace import matmul, namespace, ones, run_of
 from ooclearn.rowmaps import Affine, RowMap
 from ooclearn.types import Array
 
@@ -43,9 +43,9 @@ def near_mean(x: Array, w: Array | None, total: float) -> Array:
         The sum of these.
     """
     if w is not None:
-        return (w @ x) / total if total else run_of(x, 0, 1)[0, ...]
+        return matmul(w, x) / total if total else run_of(x, 0, 1)[0, ...]
     first = run_of(x, 0, min(_SHIFT_ROWS, x.shape[0]))
-    return (ones(first.shape[0], x) @ first) / first.shape[0]
+    return matmul(ones(first.shape[0], x), first) / first.shape[0]
 
 
 def shift_near(x: Array, w: Array | None, total: float, like: Array) -> Array | None:
@@ -63,7 +63,7 @@ def shift_near(x: Array, w: Array | None, total: float, like: Array) -> Array | 
 
 def _lies_about_0(x: Array) -> bool:
     some = x[:: -(-len(x) // _LOOK_ROWS)]
-    mean = ones(len(some), some) @ some / len(some)
+    mean = matmul(ones(len(some), some), some) / len(some)
     squares = np.einsum("ij,ij->j", some, some) / len(some)
     # NaN compares as False: the sums about a shift will show it. So do squares that are too small for float64.
     return bool(((mean == 0) | (mean * mean < 0.8 * squares)).all())

@@ -1,0 +1,61 @@
+"""Small array helpers."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from ooclearn._namespace import matmul
+
+
+class TestMatmul:
+    @pytest.mark.parametrize("rows", [2, 3, 1000])
+    @pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
+    def test_is_the_product(self, rows, dtype):
+        rng = np.random.default_rng(rows)
+        a, b = (rng.integers(-9, 9, (rows, d)).astype(dtype) for d in (3, 5))
+        for left, right in ((a.T, b), (a.T, a), (b[:, 0], a), (a.T, b[:, 1]), (a[:, 0], b[:, 0]), (a[::2].T, b[::2])):
+            out = matmul(left, right)
+            assert out.dtype == a.dtype
+            np.testing.assert_array_equal(out, left @ right)
+
+    @pytest.mark.parametrize("rows", [1, 2, 7])
+    @pytest.mark.parametrize("cell", [np.nan, np.inf])
+    def test_a_cell_that_is_no_number_shows_whatever_its_weight(self, rows, cell):
+        x = np.ones((rows, 3))
+        x[-1, 1] = cell
+        with np.errstate(invalid="ignore"):
+            assert np.isnan(matmul(np.zeros(rows), x)[1])
+            assert np.isnan(matmul(x.T, np.zeros((rows, 1)))[1, 0])
+
+    def test_no_rows(self):
+        assert not matmul(np.zeros(0), np.zeros((0, 3))).any()
+
+    def test_other_threads_run_meanwhile(self):
+        x = np.ones((2_000_000, 8))
+        woken, stop = [], threading.Event()
+
+        def wake() -> None:
+            while not stop.is_set():
+                time.sleep(0.0005)
+                woken.append(time.perf_counter())
+
+        other = threading.Thread(target=wake)
+        other.start()
+        try:
+            # Once is proof: a call that keeps the lock lets nobody wake between its first moment and its last.
+            for _ in range(50):
+                start = time.perf_counter()
+                matmul(x.T, x)
+                stop_at = time.perf_counter()
+                length = stop_at - start
+                if any(start + length / 4 < moment < stop_at - length / 4 for moment in woken):
+                    break
+            else:
+                pytest.fail("nobody else ran")
+        finally:
+            stop.set()
+            other.join()
