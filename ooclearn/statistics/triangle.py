@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Triangle", "TriangleState"]
 
+# So many columns are reflected at a time.
+_LAPACK_BLOCK = 64
+
 
 @dataclass(frozen=True, eq=False)
 class TriangleState:
@@ -221,10 +224,18 @@ def _reduced(rows: Array) -> Array:
     """Return the triangular factor where the rows are; on the host if their library has no such function."""
     # An extension of the standard, which a library may lack.
     linalg: Any = None if isinstance(rows, np.ndarray) else getattr(namespace(rows), "linalg", None)
-    if linalg is None or not hasattr(linalg, "qr"):
-        factor: Array = np.linalg.qr(host(rows), mode="r")
-        return factor
-    return linalg.qr(rows, mode="reduced")[1]
+    return _reflected(host(rows)) if linalg is None or not hasattr(linalg, "qr") else linalg.qr(rows, mode="reduced")[1]
+
+
+def _reflected(rows: Array) -> Array:
+    """Return the triangular factor of host rows. NumPy's function would keep the interpreter's lock for as long."""
+    from scipy.linalg.lapack import get_lapack_funcs  # a tenth of a second to import
+
+    d = rows.shape[1]
+    reflect = get_lapack_funcs("geqrf", (rows,))
+    # A copy in the order of columns, which it may write to.
+    packed: Array = reflect(np.array(rows, order="F"), lwork=max(1, _LAPACK_BLOCK * d), overwrite_a=True)[0]
+    return np.triu(packed[:d])
 
 
 def _square(factor: Array) -> Array:
