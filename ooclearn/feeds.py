@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -289,8 +289,8 @@ def _strips(n: int, count: int) -> tuple[int, ...]:
     """Return the lengths of so many strips of `n` rows, as even as they can be."""
     # Multiples of 64 rows are open to the wide view of narrow rows; the last strip takes what is left of one.
     unit = 64 if n >= 512 * count else 1
-    ends = [min(n, unit * (-(-n // unit) * k // count)) for k in range(count + 1)]
-    return tuple(int(stop - start) for start, stop in pairwise(ends))
+    ends = np.minimum(n, unit * (-(-n // unit) * np.arange(count + 1) // count))
+    return tuple(np.diff(ends).tolist())
 
 
 def _joined(order: Iterable[int], lengths: Sequence[int] | None, block_rows: int) -> list[tuple[int, ...]]:
