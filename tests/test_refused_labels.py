@@ -1,4 +1,4 @@
-"""Labels that scikit-learn's classifiers refuse: complex numbers and bytes."""
+"""Labels that classifiers refuse: complex numbers, bytes, a continuous target."""
 
 from __future__ import annotations
 
@@ -59,6 +59,15 @@ def test_incremental_refuses_what_its_estimator_does(labels, theirs):
     for model in (theirs(), Incremental(theirs())):
         with pytest.raises((TypeError, ValueError), match=words):
             model.fit(X, y)
+
+
+@pytest.mark.parametrize("classifier", [GaussianNB, MultinomialNB, LogisticRegression, LinearDiscriminantAnalysis])
+def test_too_many_values_are_those_of_the_target(classifier, tmp_path):
+    np.save(tmp_path / "X.npy", X.repeat(20, axis=0))
+    np.save(tmp_path / "target.npy", np.random.default_rng(0).random(20 * len(X)))
+    with pytest.raises(DataError, match=r"more than .* distinct values.*target\.npy") as caught:
+        classifier().fit(ooclearn.scan(tmp_path / "X.npy"), ooclearn.scan(tmp_path / "target.npy"))
+    assert "X.npy" not in str(caught.value)
 
 
 def test_scores_of_columns():

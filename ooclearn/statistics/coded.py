@@ -87,12 +87,13 @@ def _check(classes: Array, limit: int) -> None:
     if fractions or len(classes) > limit:
         raise DataError(
             f"y has more than {_FRACTIONS if fractions else limit:,} distinct values, as a continuous target has; "
-            "expected classes. Unknown label type: use a regressor, or cut the target into classes"
+            "expected classes. Unknown label type: use a regressor, or cut the target into classes",
+            part="y",
         )
 
 
 def _disorder(error: TypeError) -> DataError:
-    return DataError(f"the labels in y cannot be put in order: {error}; make them all of one type")
+    return DataError(f"the labels in y cannot be put in order: {error}; make them all of one type", part="y")
 
 
 def _by_position(y: Array) -> tuple[Array, Array] | None:

@@ -88,7 +88,8 @@ class Distinct:
         if len(values) > self.limit:
             raise DataError(
                 f"y has more than {self.limit:,} distinct values, as a continuous target has; expected classes. "
-                "Unknown label type: use a regressor, or cut the target into classes"
+                "Unknown label type: use a regressor, or cut the target into classes",
+                part="y",
             )
 
     def merge(self, a: DistinctState, b: DistinctState, /) -> DistinctState:
