@@ -200,7 +200,9 @@ def _about(x: Array, centers: Array) -> tuple[Array, Array]:
     if isinstance(x, np.ndarray) and x.dtype == np.float64 and x.flags.c_contiguous:
         # Squares about 0 are twice those about the mean at most, which costs a bit; to subtract costs a third of all.
         off = centers - center
-        if len(centers) * float(center @ center) <= float(np.vdot(off, off)):
+        with np.errstate(over="ignore"):
+            near = len(centers) * np.vdot(center, center) <= np.vdot(off, off)
+        if near:
             return x, centers
     rows, held = centred(x, center)
     return rows, like(centers - held, x, float_dtype(x))

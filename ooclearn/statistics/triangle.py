@@ -231,7 +231,9 @@ def _reflected(rows: Array) -> Array:
     """Return the triangular factor of host rows. NumPy's function would keep the interpreter's lock for as long."""
     from scipy.linalg.lapack import get_lapack_funcs  # a tenth of a second to import
 
-    d = rows.shape[1]
+    n, d = rows.shape
+    if not n:
+        return np.empty((0, d))  # LAPACK would print that it takes none
     reflect = get_lapack_funcs("geqrf", (rows,))
     # A copy in the order of columns, which it may write to.
     packed: Array = reflect(np.array(rows, order="F"), lwork=max(1, _LAPACK_BLOCK * d), overwrite_a=True)[0]

@@ -336,6 +336,15 @@ def test_overflow_is_refused():
         KMeans(2, random_state=0).fit(np.array([[1e200], [-1e200], [3e200]]))
 
 
+@pytest.mark.parametrize("size", [1.0, 1e154, 1e160])
+def test_rows_at_their_centers_whatever_their_size(size):
+    X = np.repeat([[1.0, 1.0]], 6, axis=0) * size
+    with np.errstate(over="raise"):
+        fitted = KMeans(1, init=X[:1], n_init=1).fit(X)
+        np.testing.assert_array_equal(fitted.predict(X), np.zeros(6))
+        np.testing.assert_array_equal(fitted.transform(X), np.zeros((6, 1)))
+
+
 def test_behind_a_scaler():
     """The scaler, the means and the sample share a pass; each step is one more."""
     X = table() * [1.0, 100.0, 0.01]

@@ -8,6 +8,7 @@ import pytest
 from ooclearn.exceptions import DataError, NonFiniteError
 from ooclearn.rowmaps import Affine
 from ooclearn.statistics import Scatter, Triangle, merge_all
+from ooclearn.statistics.triangle import triangular
 from ooclearn.table import Rows
 
 EPS = np.finfo(np.float64).eps
@@ -97,6 +98,11 @@ def test_fewer_rows_than_columns():
     state = Triangle().of(Rows(X))
     assert state.factor.shape == (6, 6)
     np.testing.assert_allclose(state.scatter().scatter, Scatter().of(Rows(X)).scatter, rtol=1e-13)
+
+
+def test_no_rows(capfd):
+    np.testing.assert_array_equal(triangular(np.empty((0, 3))), np.zeros((3, 3)))
+    assert not any(capfd.readouterr())
 
 
 @pytest.mark.parametrize("role", ["X", "y"])
