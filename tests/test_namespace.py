@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from ooclearn._namespace import matmul
+from ooclearn._namespace import column_sums, matmul
 
 
 class TestMatmul:
@@ -59,3 +59,19 @@ class TestMatmul:
         finally:
             stop.set()
             other.join()
+
+
+class TestColumnSums:
+    @pytest.mark.parametrize("rows", [0, 1, 257, 200_003])
+    @pytest.mark.parametrize("columns", [0, 3])
+    @pytest.mark.parametrize("weighted", [False, True])
+    @pytest.mark.parametrize("backend", ["numpy", "strict-no_float64", "torch", "jax", "jax-x64"], indirect=True)
+    def test_digits_are_kept_however_many_rows(self, backend, rows, columns, weighted):
+        rng = np.random.default_rng(rows)
+        x = rng.chisquare(1, (rows, columns)).astype(np.float32)
+        w = rng.uniform(0, 2, rows).astype(np.float32) if weighted else None
+        wide, weight = (None if part is None else part.astype(np.float64) for part in (x, w))
+        sums = column_sums(backend.make(wide), None if w is None else backend.make(weight))
+        expected = (wide if w is None else wide * weight[:, None]).sum(axis=0)
+        assert sums.shape == (columns,)
+        np.testing.assert_allclose(backend.back(sums), expected, rtol=max(1e-12, backend.within(20)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn._namespace import column_sums, column_sums_of_squares, matmul, namespace, ones
+from ooclearn._namespace import column_sums, column_sums_of_squares, namespace, ones
 from ooclearn.backend import backend_of
 from ooclearn.rowmaps import Columns, Kind, RowMap
 from ooclearn.statistics.added import added, digits_lost, first_mean, rounding_of, weight_sums, widened
@@ -146,12 +146,12 @@ class Moments:
         missing = xp.isnan(x)
         there = xp.astype(xp.logical_not(missing), x.dtype)
         x = xp.where(missing, xp.zeros_like(x), x)
-        count = matmul(one, there)
+        count = column_sums(there, one)
         safe = xp.where(count > 0, count, xp.ones_like(count))
-        mean = matmul(one, x) / safe
+        mean = column_sums(x, one) / safe
         centred = (x - mean) * there
-        shift = matmul(one, centred) / safe
-        m2 = matmul(one, centred * centred) - shift * shift * count
+        shift = column_sums(centred, one) / safe
+        m2 = column_sums(centred * centred, one) - shift * shift * count
         count, mean, shift, m2 = _on_host(count, mean, shift, xp.where(m2 > 0, m2, xp.zeros_like(m2)))
         mean, rest = sum_and_rest(mean, np.where(count > 0, shift, 0.0))
         return MomentsState(int(x.shape[0]), total, count, mean, rest, m2, rounding_of(x))

@@ -350,6 +350,23 @@ class TestJax:
         assert seen == ["highest"]
         assert jax.config.jax_default_matmul_precision is None
 
+    @pytest.mark.parametrize("spread", [False, True])
+    def test_sums_of_many_rows_keep_their_digits(self, backend, spread):
+        import jax
+
+        rows = np.random.default_rng(1).normal(3, 2, size=(200_002, 3)).astype(np.float32)
+        there = backend.make(rows)
+        if spread:
+            mesh = jax.sharding.Mesh(np.array(jax.devices()), ("rows",))
+            there = jax.device_put(rows, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("rows", None)))
+        missing = there.at[:, 1].set(np.nan)
+        for weight in (None, np.linspace(0.5, 2, len(rows), dtype=np.float32)):
+            expected = StandardScaler().fit(rows, sample_weight=weight).var_
+            got = StandardScaler().fit(there, sample_weight=weight).var_
+            assert_allclose(got, expected, rtol=max(1e-10, backend.within(20)))
+            got = StandardScaler().fit(missing, sample_weight=weight).var_
+            assert_allclose(got[[0, 2]], expected[[0, 2]], rtol=max(1e-10, backend.within(20)))
+
     @pytest.mark.parametrize("name", MODELS)
     def test_an_array_spread_over_devices(self, backend, name):
         import jax
