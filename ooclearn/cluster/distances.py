@@ -198,7 +198,8 @@ def _about(x: Array, centers: Array) -> tuple[Array, Array]:
     centers = np.asarray(centers, dtype=np.float64)
     center = centers.mean(axis=0)
     if isinstance(x, np.ndarray) and x.dtype == np.float64 and x.flags.c_contiguous:
-        # Squares about 0 are twice those about the mean at most, which costs a bit; to subtract costs a third of all.
+        # Over the centres, squares about 0 are then twice those about their mean at most, which costs about a bit; to
+        # subtract would be a third of all the work.
         off = centers - center
         with np.errstate(over="ignore"):
             near = len(centers) * np.vdot(center, center) <= np.vdot(off, off)
