@@ -9,11 +9,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from ooclearn._namespace import int_dtype, namespace
+from ooclearn._namespace import namespace
 from ooclearn.base import busy, commit, require_alike, unfitted_copy
+from ooclearn.decisions import winners
 from ooclearn.exceptions import DataError
 from ooclearn.labels import classes_from
-from ooclearn.methods import labels_at
 from ooclearn.passes import Fit, Request, Stage, run
 from ooclearn.predictors import Classifier
 from ooclearn.rowmaps import RowMap, Rowwise, compose
@@ -21,7 +21,7 @@ from ooclearn.statistics import Statistic
 from ooclearn.table import Schema
 from ooclearn.types import Array
 
-__all__ = ["ByClassClassifier", "checked_priors", "normalised", "winners"]
+__all__ = ["ByClassClassifier", "checked_priors", "normalised"]
 
 
 class ByClassClassifier(Classifier):
@@ -171,13 +171,6 @@ class ByClassClassifier(Classifier):
     def predict_log_proba(self, X: Any) -> Any:
         """Return the logarithm of the probability of each class, as :meth:`predict_proba`."""
         return self._mapped("predict_log_proba", X)
-
-
-def winners(scores: Array, *, classes: Array) -> Array:
-    """Return the label with the largest score in each row; of a single score, that of its sign."""
-    xp = namespace(scores)
-    at = xp.astype(scores > 0, int_dtype(scores)) if scores.ndim == 1 else xp.argmax(scores, axis=1)
-    return labels_at(at, scores, classes)
 
 
 def normalised(scores: Array, *, log: bool, n_classes: int) -> Array:

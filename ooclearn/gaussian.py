@@ -8,7 +8,7 @@ from math import log, pi
 import numpy as np
 
 from ooclearn._namespace import namespace
-from ooclearn.methods import _finite
+from ooclearn.decisions import finite
 from ooclearn.rowmaps import Affine, RowMap, Rowwise, compose
 from ooclearn.types import Array
 
@@ -29,7 +29,7 @@ def log_likelihood(mean: Array, half: Array, logdet: float, /) -> RowMap:
 def _of_whitened(mean: Array, half: Array, function: partial[Array]) -> RowMap:
     # A sum of squares cannot come out negative, as rows times the precision times rows can.
     whitened = Affine(half, center=mean, out_dtype=np.dtype(np.float64))
-    return compose(whitened, Rowwise(_finite), Rowwise(function, n_columns=None))
+    return compose(whitened, Rowwise(finite), Rowwise(function, n_columns=None))
 
 
 def _scaled_squares(z: Array, *, factor: float, constant: float) -> Array:

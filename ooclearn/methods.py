@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,12 @@ from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 
 from ooclearn._compat import linear_classes
-from ooclearn._namespace import float_dtype, holds, int_dtype, like, namespace
-from ooclearn.backend import backend_of
-from ooclearn.exceptions import NonFiniteError
-from ooclearn.rowmaps import Affine, RowMap, Rowwise, compose
+from ooclearn.decisions import linear_labels, linear_scores
+from ooclearn.rowmaps import RowMap, Rowwise
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.types import Array
-from ooclearn.unlooked import only_counted
 
-__all__ = ["METHODS", "framed", "labels_at", "method_map", "named"]
+__all__ = ["METHODS", "framed", "method_map", "named"]
 
 METHODS = (
     "predict",
@@ -145,79 +141,15 @@ def _linear(estimator: Any, method: str) -> RowMap | None:
         return None
     cls, known = type(estimator), linear_classes()
     if isinstance(estimator, known.classifier) and cls.decision_function is known.classifier.decision_function:
-        decision = _affine(coef, estimator.intercept_, squeeze=coef.size == coef.shape[-1])
+        single = coef.size == coef.shape[-1]
         if method == "decision_function":
-            return compose(decision, Rowwise(_finite))
+            return linear_scores(coef, estimator.intercept_, squeeze=single)
         if method == "predict" and cls.predict is known.classifier.predict:
-            labels = partial(_labels, classes=estimator.classes_)
-            return compose(decision, Rowwise(labels, n_columns=None, out_dtype=estimator.classes_.dtype))
+            return linear_labels(coef, estimator.intercept_, estimator.classes_, squeeze=single)
         return None
     plain = (isinstance(estimator, known.model) and cls.predict is known.model.predict) or (
         isinstance(estimator, known.sgd_regressor) and cls.predict is known.sgd_regressor.predict
     )
     if method == "predict" and plain:
-        return compose(_affine(coef, estimator.intercept_, squeeze=coef.ndim == 1), Rowwise(_finite))
+        return linear_scores(coef, estimator.intercept_, squeeze=coef.ndim == 1)
     return None
-
-
-def _affine(coef: Array, intercept: Any, *, squeeze: bool) -> Affine:
-    matrix = coef.reshape(-1, coef.shape[-1]).T.astype(np.float64)
-    offset = np.broadcast_to(np.asarray(intercept, dtype=np.float64), (matrix.shape[1],))
-    return Affine(matrix, offset=np.array(offset), squeeze=squeeze, out_dtype=np.dtype(np.float64))
-
-
-def _finite(scores: Array) -> Array:
-    """Return `scores`; raise where a missing value or an infinity in X has made one of them NaN or infinite."""
-    xp = namespace(scores)
-    if only_counted(scores):
-        return scores
-    with np.errstate(invalid="ignore", over="ignore"):
-        if bool(xp.isfinite(xp.sum(scores))):
-            return scores
-    fine = xp.isfinite(scores)
-    if scores.ndim == 2:
-        fine = xp.all(fine, axis=1)
-    bad = xp.astype(xp.logical_not(fine), int_dtype(scores))
-    count = int(xp.sum(bad))
-    if not count:
-        return scores
-    row = int(xp.argmax(bad))
-    raise NonFiniteError(
-        f"Input X contains NaN, infinity or a value too large for a decision in {count:,} of the {fine.shape[0]:,} rows "
-        "that were looked at together; this is the first. Fill, clip or drop these rows first",
-        rows=(row, row + 1),
-    )
-
-
-def _labels(scores: Array, *, classes: Array) -> Array:
-    xp = namespace(scores)
-    _finite(scores)
-    if isinstance(scores, np.ndarray) and scores.ndim == 1 and len(classes) == 2 and classes.dtype.kind in "iu":
-        return _one_of_two(scores > 0, classes)
-    at = xp.astype(scores > 0, int_dtype(scores)) if scores.ndim == 1 else xp.argmax(scores, axis=1)
-    return labels_at(at, scores, classes)
-
-
-def _one_of_two(second: Array, classes: Array) -> Array:
-    """Return one of two whole numbers for each row; by arithmetic, which costs half of looking them up."""
-    labels = second.astype(classes.dtype)
-    step = classes[1:] - classes[:1]  # as an array: where that overflows it comes round again below
-    if step[0] != 1:
-        labels *= step
-    if classes[0] != 0:
-        labels += classes[0]
-    return labels
-
-
-def labels_at(at: Array, scores: Array, classes: Array, /) -> Array:
-    """Return the labels at these positions, where `scores` are; on the host what is not had there, such as text."""
-    xp = namespace(scores)
-    if isinstance(at, np.ndarray):
-        return classes[at]
-    if classes.dtype.kind not in "fiub" or not holds(classes, scores):
-        return classes[backend_of(at).to_host(at)]
-    kind, name = classes.dtype.kind, classes.dtype.name
-    dtype = float_dtype(scores) if kind == "f" else xp.bool if kind == "b" else int_dtype(scores)
-    if classes.dtype.itemsize < 8:
-        dtype = getattr(xp, name, dtype)
-    return xp.take(like(classes, scores, dtype), at, axis=0)

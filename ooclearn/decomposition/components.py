@@ -10,8 +10,8 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ooclearn.base import MergeableTransformer
+from ooclearn.decisions import finite
 from ooclearn.exceptions import DataError
-from ooclearn.methods import _finite
 from ooclearn.passes import Fit, Request
 from ooclearn.rowmaps import Affine, Kind, RowMap, Rowwise, compose
 from ooclearn.spectral import axes_of_product, axes_of_scatter
@@ -85,7 +85,7 @@ class Components(ClassNamePrefixFeaturesOutMixin, MergeableTransformer):
 
     def _transform_map(self) -> RowMap | None:
         # Behind the map, where there are fewer columns to look at.
-        return compose(self._row_map(), Rowwise(_finite))
+        return compose(self._row_map(), Rowwise(finite))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -141,7 +141,7 @@ class PrincipalComponents(Components):
         axes = self.components_
         if self.whiten:
             axes = axes * np.sqrt(self.explained_variance_)[:, None]
-        return compose(Affine(axes, offset=self.mean_), Rowwise(_finite))
+        return compose(Affine(axes, offset=self.mean_), Rowwise(finite))
 
     def _varies(self, variance: Array) -> Array:
         """Return which variances are more than the rounding of a standard deviation."""

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ooclearn._compat import Interval
+from ooclearn.decisions import finite
 from ooclearn.decomposition.components import Components
 from ooclearn.exceptions import DataError
-from ooclearn.methods import _finite
 from ooclearn.rowmaps import Affine, RowMap, Rowwise, compose
 from ooclearn.spectral import axes_of, root
 from ooclearn.statistics import ScatterState
@@ -97,4 +97,4 @@ class TruncatedSVD(Components):
         return Affine(self.components_.T)
 
     def _inverse_row_map(self) -> RowMap | None:
-        return compose(Affine(self.components_), Rowwise(_finite))
+        return compose(Affine(self.components_), Rowwise(finite))

@@ -14,6 +14,7 @@ from ooclearn._compat import Interval, StrOptions
 from ooclearn.backend import backend_of
 from ooclearn.base import gives_frames, mapped
 from ooclearn.classifying import ByClassClassifier, checked_priors
+from ooclearn.decisions import finite
 from ooclearn.discriminant_analysis.solvers import (
     Discriminants,
     Groups,
@@ -22,7 +23,6 @@ from ooclearn.discriminant_analysis.solvers import (
     by_solving,
 )
 from ooclearn.exceptions import DataError
-from ooclearn.methods import _finite
 from ooclearn.rowmaps import Affine, Kind, RowMap, Rowwise, compose
 from ooclearn.statistics import ClassScatter, ClassScatterState, Statistic
 from ooclearn.table import Schema
@@ -211,13 +211,13 @@ class LinearDiscriminantAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMix
         return Affine(coef.T.copy(), self._center_, offset, squeeze=len(coef) == 1, out_dtype=out_dtype)
 
     def _score_map(self) -> RowMap:
-        return compose(self._linear(self._scores_, np.dtype(np.float64)), Rowwise(_finite))
+        return compose(self._linear(self._scores_, np.dtype(np.float64)), Rowwise(finite))
 
     def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:
         if method == "transform":
             return self._transform_map()
         if method == "decision_function":
-            return compose(self._linear(self._decision_), Rowwise(_finite))
+            return compose(self._linear(self._decision_), Rowwise(finite))
         return super()._method_map(method, n_columns=n_columns, dtype=dtype)
 
     def _map_kind(self) -> Kind | None:
@@ -231,7 +231,7 @@ class LinearDiscriminantAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMix
         return self._projection_
 
     def _transform_map(self) -> RowMap:
-        return compose(self._row_map(), Rowwise(_finite))
+        return compose(self._row_map(), Rowwise(finite))
 
     @property
     def _n_features_out(self) -> int:

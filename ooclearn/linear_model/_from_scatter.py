@@ -9,12 +9,12 @@ import numpy as np
 from sklearn.base import MultiOutputMixin
 
 from ooclearn.base import Mergeable
+from ooclearn.decisions import linear_scores
 from ooclearn.exceptions import DataError, DataWarning, warn
 from ooclearn.linear_model._least_squares import Problem, Spectrum, spectrum_of
-from ooclearn.methods import _affine, _finite
 from ooclearn.passes import Fit, Request
 from ooclearn.predictors import Regressor
-from ooclearn.rowmaps import RowMap, Rowwise, compose
+from ooclearn.rowmaps import RowMap
 from ooclearn.statistics import Scatter, ScatterState, Statistic
 from ooclearn.statistics.triangle import Triangle
 from ooclearn.table import Schema
@@ -64,7 +64,7 @@ class LinearRegressor(MultiOutputMixin, Regressor):
             self.intercept_ = intercept[0] if flat else intercept
 
     def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:  # noqa: ARG002  (the protocol's)
-        return compose(_affine(self.coef_, self.intercept_, squeeze=self.coef_.ndim == 1), Rowwise(_finite))
+        return linear_scores(self.coef_, self.intercept_, squeeze=self.coef_.ndim == 1)
 
 
 class MergeableRegressor(LinearRegressor, Mergeable):

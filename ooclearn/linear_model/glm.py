@@ -10,12 +10,12 @@ import numpy as np
 
 from ooclearn._compat import Interval, StrOptions
 from ooclearn._namespace import namespace
+from ooclearn.decisions import finite, linear
 from ooclearn.exceptions import DataError
 from ooclearn.linear_model._deviance import Deviance
 from ooclearn.linear_model._loss_sums import InDomain, LossSums
 from ooclearn.linear_model._losses import Tweedie
 from ooclearn.linear_model._solvers import SOLVERS, Point, Problem, column_scale, newton_step
-from ooclearn.methods import _affine, _finite
 from ooclearn.passes import Fit, Request
 from ooclearn.plan import Repeated
 from ooclearn.predictors import Regressor
@@ -140,8 +140,8 @@ class _GeneralizedLinearRegressor(Regressor):
         return point, newton_step(point, problem)
 
     def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:  # noqa: ARG002  (the protocol's)
-        raw = _affine(self.coef_[None], self.intercept_, squeeze=True)
-        return compose(raw, Rowwise(_means if self._loss().log else _finite, n_columns=None, out_dtype="float"))
+        raw = linear(self.coef_[None], self.intercept_, squeeze=True)
+        return compose(raw, Rowwise(_means if self._loss().log else finite, n_columns=None, out_dtype="float"))
 
     def _score_statistic(self, predict: RowMap) -> Deviance:
         """Return what :meth:`score` asks for; its state gives the score."""
@@ -320,4 +320,4 @@ class TweedieRegressor(_GeneralizedLinearRegressor):
 
 
 def _means(raw: Array) -> Array:
-    return namespace(raw).exp(_finite(raw))
+    return namespace(raw).exp(finite(raw))

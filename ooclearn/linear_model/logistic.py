@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -12,16 +11,15 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from ooclearn._compat import Interval, StrOptions
 from ooclearn._namespace import namespace
+from ooclearn.decisions import finite
 from ooclearn.exceptions import DataError
 from ooclearn.labels import classes_from
+from ooclearn.linear_model._linear_classifier import LinearClassifier
 from ooclearn.linear_model._loss_sums import LossSums
 from ooclearn.linear_model._losses import Binomial, Multinomial
 from ooclearn.linear_model._solvers import SOLVERS, Point, Problem, column_scale, newton_step
-from ooclearn.methods import _affine, _finite, _labels
 from ooclearn.passes import Fit, Request
 from ooclearn.plan import Repeated
-from ooclearn.predictors import Classifier
-from ooclearn.rowmaps import RowMap, Rowwise, compose
 from ooclearn.statistics import ClassMoments, ClassScatter
 from ooclearn.table import Schema
 from ooclearn.types import Array
@@ -32,7 +30,7 @@ __all__ = ["LogisticRegression"]
 _LEAST_SHARE = 1e-10
 
 
-class LogisticRegression(Classifier):
+class LogisticRegression(LinearClassifier):
     r"""Logistic regression with an L2 penalty, binary or multinomial.
 
     As :class:`sklearn.linear_model.LogisticRegression` with its solvers "newton-cholesky" and "lbfgs": it minimises
@@ -196,30 +194,8 @@ class LogisticRegression(Classifier):
         out: Array = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)
         return out
 
-    def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:  # noqa: ARG002  (the protocol's)
-        decision = _affine(self.coef_, self.intercept_, squeeze=len(self.classes_) == 2)
-        if method == "decision_function":
-            return compose(decision, Rowwise(_finite))
-        if method == "predict":
-            labels = partial(_labels, classes=self.classes_)
-            return compose(decision, Rowwise(labels, n_columns=None, out_dtype=self.classes_.dtype))
-        function = {"predict_proba": _probabilities, "predict_log_proba": _log_probabilities}[method]
-        return compose(decision, Rowwise(function, n_columns=len(self.classes_), out_dtype="float"))
-
-    def decision_function(self, X: Any) -> Any:
-        """Return the decision of each row: the log-odds of the second class, or a score for each class.
-
-        Parameters
-        ----------
-        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
-            The rows.
-
-        Returns
-        -------
-        Same container as `X`
-            Of shape (n_samples,) for two classes, else (n_samples, n_classes).
-        """
-        return self._mapped("decision_function", X)
+    def _shares(self, *, log: bool) -> Callable[[Array], Array]:
+        return _log_probabilities if log else _probabilities
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probability of each class, in the order of ``classes_``; parameters as for :meth:`predict`."""
@@ -301,7 +277,7 @@ class _Start:
 
 def _log_probabilities(scores: Array) -> Array:
     xp = namespace(scores)
-    _finite(scores)
+    finite(scores)
     if scores.ndim == 1:
         small = xp.log1p(xp.exp(-xp.abs(scores)))
         zero = xp.zeros_like(scores)
@@ -312,7 +288,7 @@ def _log_probabilities(scores: Array) -> Array:
 
 def _probabilities(scores: Array) -> Array:
     xp = namespace(scores)
-    _finite(scores)
+    finite(scores)
     if scores.ndim == 1:
         small = xp.exp(-xp.abs(scores))
         less, more = small / (1.0 + small), 1.0 / (1.0 + small)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -11,13 +12,12 @@ from sklearn.utils.metaestimators import available_if
 
 from ooclearn._compat import StrOptions
 from ooclearn._namespace import namespace
+from ooclearn.decisions import finite
 from ooclearn.labels import Labels, balanced_weights, classes_from
+from ooclearn.linear_model._linear_classifier import LinearClassifier
 from ooclearn.linear_model._sgd_base import MiniBatchModel
 from ooclearn.linear_model._sgd_losses import CLASSIFICATION, SgdLoss, sgd_loss
 from ooclearn.linear_model._sgd_training import ClassTargets
-from ooclearn.methods import _affine, _finite, _labels
-from ooclearn.predictors import Classifier
-from ooclearn.rowmaps import RowMap, Rowwise, compose
 from ooclearn.statistics import DistinctState
 from ooclearn.types import Array
 
@@ -30,7 +30,7 @@ def _has_probabilities(estimator: Any) -> bool:
     raise AttributeError(f"probability estimates are not available for loss={estimator.loss!r}")
 
 
-class SGDClassifier(MiniBatchModel, Classifier):
+class SGDClassifier(MiniBatchModel, LinearClassifier):
     r"""Linear classifier trained by mini-batches of rows, with scikit-learn's losses, penalties and schedules.
 
     It is **not** the algorithm of :class:`sklearn.linear_model.SGDClassifier`, which makes a step for each row: here a
@@ -227,30 +227,8 @@ class SGDClassifier(MiniBatchModel, Classifier):
     def _take_parameters(self, coef: Array, constant: Array) -> None:
         self.coef_, self.intercept_ = coef, constant
 
-    def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:  # noqa: ARG002  (the protocol's)
-        decision = _affine(self.coef_, self.intercept_, squeeze=len(self.classes_) == 2)
-        if method == "decision_function":
-            return compose(decision, Rowwise(_finite))
-        if method == "predict":
-            labels = partial(_labels, classes=self.classes_)
-            return compose(decision, Rowwise(labels, n_columns=None, out_dtype=self.classes_.dtype))
-        shares = partial(_shares, loss=self.loss, log=method == "predict_log_proba")
-        return compose(decision, Rowwise(shares, n_columns=len(self.classes_), out_dtype="float"))
-
-    def decision_function(self, X: Any) -> Any:
-        """Return the decision of each row: one number for two classes, else one for each class.
-
-        Parameters
-        ----------
-        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
-            The rows.
-
-        Returns
-        -------
-        Same container as `X`
-            Of shape (n_samples,) for two classes, else (n_samples, n_classes).
-        """
-        return self._mapped("decision_function", X)
+    def _shares(self, *, log: bool) -> Callable[[Array], Array]:
+        return partial(_shares, loss=self.loss, log=log)
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn has no types
     def predict_proba(self, X: Any) -> Any:
@@ -277,7 +255,7 @@ class SGDClassifier(MiniBatchModel, Classifier):
 def _shares(scores: Array, *, loss: str, log: bool) -> Array:
     """Return the probabilities of the classes that follow from decisions, or their logarithms."""
     xp = namespace(scores)
-    _finite(scores)
+    finite(scores)
     with np.errstate(over="ignore", divide="ignore"):
         share = 1.0 / (1.0 + xp.exp(-scores)) if loss == "log_loss" else (xp.clip(scores, -1.0, 1.0) + 1.0) / 2.0
         if scores.ndim == 1:

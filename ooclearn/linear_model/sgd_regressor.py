@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ooclearn._compat import Interval, StrOptions
+from ooclearn.decisions import linear_scores
 from ooclearn.labels import Labels
 from ooclearn.linear_model._sgd_base import MiniBatchModel
 from ooclearn.linear_model._sgd_losses import REGRESSION, SgdLoss, sgd_loss
 from ooclearn.linear_model._sgd_training import NumberTargets
-from ooclearn.methods import _affine, _finite
 from ooclearn.predictors import Regressor
-from ooclearn.rowmaps import RowMap, Rowwise, compose
+from ooclearn.rowmaps import RowMap
 from ooclearn.statistics import DistinctState
 from ooclearn.types import Array
 
@@ -154,4 +154,4 @@ class SGDRegressor(MiniBatchModel, Regressor):
         self.coef_, self.intercept_ = coef[0], constant
 
     def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:  # noqa: ARG002  (the protocol's)
-        return compose(_affine(self.coef_, self.intercept_, squeeze=True), Rowwise(_finite))
+        return linear_scores(self.coef_, self.intercept_, squeeze=True)

@@ -11,18 +11,18 @@ import numpy as np
 
 from ooclearn._compat import Interval
 from ooclearn._namespace import float_dtype, like, namespace
-from ooclearn.classifying import ByClassClassifier
-from ooclearn.methods import _finite
-from ooclearn.rowmaps import Affine, RowMap, Rowwise, compose
+from ooclearn.decisions import linear_scores
+from ooclearn.naive_bayes._joint import NaiveBayes
+from ooclearn.rowmaps import RowMap, Rowwise
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.types import Array
 
-__all__ = ["CountNB", "linear_scores"]
+__all__ = ["CountNB", "joint_scores"]
 
 _LEAST_ALPHA = 1e-10
 
 
-class CountNB(ByClassClassifier):
+class CountNB(NaiveBayes):
     """A naive Bayes classifier of counts.
 
     A subclass gives ``_statistic``, ``_count(state)``, which sets its counts, and ``_set_log_prob(alpha)``.
@@ -89,27 +89,11 @@ class CountNB(ByClassClassifier):
             return np.maximum(alpha, _LEAST_ALPHA)
         return alpha
 
-    def predict_joint_log_proba(self, X: Any) -> Any:
-        """Return the logarithm of the joint probability of each row and each class, by blocks, in parallel.
 
-        Parameters
-        ----------
-        X : container of shape (n_samples, n_features)
-            The rows.
-
-        Returns
-        -------
-        Same container as `X`
-            One column for each of ``classes_``.
-        """
-        return self._mapped("predict_joint_log_proba", X)
-
-
-def linear_scores(weights: Array, offset: Array) -> RowMap:
+def joint_scores(weights: Array, offset: Array, /) -> RowMap:
     """Return ``x @ weights.T + offset`` as a map that refuses what is not finite in x."""
     if np.isfinite(weights).all() and np.isfinite(offset).all():
-        affine = Affine(weights.T.copy(), offset=offset, out_dtype=np.dtype(np.float64))
-        return compose(affine, Rowwise(_finite))
+        return linear_scores(weights, offset, squeeze=False)
     # Chances of 0 have an infinite logarithm, so the cells must be looked at themselves.
     return Rowwise(_Infinite(weights, offset), n_columns=len(weights), out_dtype=np.float64)
 

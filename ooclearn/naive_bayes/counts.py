@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from ooclearn._compat import Interval
 from ooclearn._namespace import float_dtype, namespace
 from ooclearn.base import mapped
-from ooclearn.naive_bayes._smoothing import CountNB, linear_scores
+from ooclearn.naive_bayes._smoothing import CountNB, joint_scores
 from ooclearn.rowmaps import RowMap, Rowwise, compose
 from ooclearn.scoring import score_of
 from ooclearn.statistics import Statistic
@@ -127,7 +127,7 @@ class MultinomialNB(_SparseCountNB):
         self.feature_log_prob_ = np.log(smoothed) - np.log(smoothed.sum(axis=1, keepdims=True))
 
     def _score_map(self) -> RowMap:
-        return linear_scores(self.feature_log_prob_, self.class_log_prior_)
+        return joint_scores(self.feature_log_prob_, self.class_log_prior_)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -218,7 +218,7 @@ class ComplementNB(_SparseCountNB):
 
     def _score_map(self) -> RowMap:
         k = len(self.classes_)
-        return linear_scores(self.feature_log_prob_, self.class_log_prior_ if k == 1 else np.zeros(k))
+        return joint_scores(self.feature_log_prob_, self.class_log_prior_ if k == 1 else np.zeros(k))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -304,7 +304,7 @@ class BernoulliNB(_SparseCountNB):
     def _score_map(self) -> RowMap:
         with np.errstate(divide="ignore", invalid="ignore"):
             absent = np.log(1.0 - np.exp(self.feature_log_prob_))
-            scores = linear_scores(self.feature_log_prob_ - absent, self.class_log_prior_ + absent.sum(axis=1))
+            scores = joint_scores(self.feature_log_prob_ - absent, self.class_log_prior_ + absent.sum(axis=1))
         if self.binarize is None:
             return scores
         return compose(Rowwise(partial(_ones, threshold=self.binarize), out_dtype=np.float64), scores)

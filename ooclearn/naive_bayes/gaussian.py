@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ooclearn._compat import Interval
-from ooclearn.classifying import ByClassClassifier, checked_priors
+from ooclearn.classifying import checked_priors
+from ooclearn.naive_bayes._joint import NaiveBayes
 from ooclearn.quadratics import Quadratics
 from ooclearn.rowmaps import RowMap, Rowwise
 from ooclearn.statistics import (
@@ -52,7 +53,7 @@ class _State:
         return type(self)(self.by_class.among(classes), self.unweighted)
 
 
-class GaussianNB(ByClassClassifier):
+class GaussianNB(NaiveBayes):
     """Naive Bayes with a Gaussian density of each column in each class.
 
     As :class:`sklearn.naive_bayes.GaussianNB`, from one pass over the rows, on every backend. Memory: a few tiles of a
@@ -139,18 +140,3 @@ class GaussianNB(ByClassClassifier):
             constants = np.log(self.class_prior_) - 0.5 * np.sum(np.log(2.0 * np.pi * self.var_), axis=1)
             scores = Quadratics(self.theta_, 1.0 / self.var_, constants)
         return Rowwise(scores, n_columns=len(self.classes_), out_dtype=np.float64)
-
-    def predict_joint_log_proba(self, X: Any) -> Any:
-        """Return the logarithm of the joint probability of each row and each class, by blocks, in parallel.
-
-        Parameters
-        ----------
-        X : container of shape (n_samples, n_features)
-            The rows.
-
-        Returns
-        -------
-        Same container as `X`
-            One column for each of ``classes_``.
-        """
-        return self._mapped("predict_joint_log_proba", X)
