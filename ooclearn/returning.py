@@ -8,7 +8,6 @@ they belong and give the slot back. The device as a whole is never waited for.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,9 +16,7 @@ from queue import SimpleQueue
 from typing import Any, Self
 
 import numpy as np
-import sklearn
 
-from ooclearn import config
 from ooclearn._namespace import namespace
 from ooclearn.blocks import Blocks
 from ooclearn.device import Device, Event, Slot
@@ -31,7 +28,7 @@ from ooclearn.rowmaps import Chain, RowMap, Rowwise, launched
 from ooclearn.storage.arrays import host_dtype
 from ooclearn.table import Table
 from ooclearn.types import Array
-from ooclearn.workers import join_all
+from ooclearn.workers import Threads
 
 __all__ = ["Put", "ReturnedBlocks", "WayBack", "numbered"]
 
@@ -287,43 +284,27 @@ class _Writers:
         self._free: SimpleQueue[Slot] = SimpleQueue()
         for slot in slots:
             self._free.put(slot)
-        settings = sklearn.get_config(), config.get_config()
-        self._threads = [
-            threading.Thread(target=self._work, args=settings, name=f"writer-{k}", daemon=True) for k in range(n)
-        ]
-        self._begun = 0
+        self._threads = Threads(self._work, n, "writer", self._stop)
 
     def __enter__(self) -> Self:
-        try:
-            for thread in self._threads:
-                self._begun += 1
-                thread.start()
-        except BaseException:
-            self.__exit__()
-            raise
+        self._threads.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         # What was given is looked at to the end, so that of several blocks that fail the first is named.
-        try:
-            self._end()
-        except KeyboardInterrupt:
-            self._end()
-            raise
+        self._threads.__exit__()
 
-    def _end(self) -> None:
-        for _ in self._threads:
+    def _stop(self) -> None:
+        for _ in range(len(self._threads)):
             self._given.put(None)
-        join_all(self._threads[: self._begun])
 
-    def _work(self, sklearn_settings: dict[str, Any], settings: dict[str, Any]) -> None:
-        with sklearn.config_context(**sklearn_settings), config.config_context(**settings):
-            while (given := self._given.get()) is not None:
-                try:
-                    self._write(given)
-                finally:
-                    self._free.put(given.slot)
-                del given
+    def _work(self) -> None:
+        while (given := self._given.get()) is not None:
+            try:
+                self._write(given)
+            finally:
+                self._free.put(given.slot)
+            del given
 
     def slot(self) -> Slot:
         """Return a slot that is free, waiting for one."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from time import monotonic, sleep
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import sklearn
@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 
 from ooclearn import config
 
-__all__ = ["join_all", "keep_pages", "one_blas_thread", "ordered"]
+__all__ = ["Threads", "join_all", "keep_pages", "one_blas_thread", "ordered"]
 
 T = TypeVar("T")
 
@@ -24,10 +24,19 @@ T = TypeVar("T")
 def _controller() -> ThreadpoolController:
     # Looking the libraries up takes milliseconds, so it is done once, when NumPy's and SciPy's are there. It goes through a
     # callback from C, in which a signal's exception (Ctrl-C) would be lost; signals come in the main thread alone.
-    found: list[ThreadpoolController] = []
-    thread = threading.Thread(target=lambda: found.append(ThreadpoolController()), name="lookup", daemon=True)
+    found: list[ThreadpoolController | _Failure] = []
+
+    def look_up() -> None:
+        try:
+            found.append(ThreadpoolController())
+        except BaseException as error:  # noqa: BLE001  (it is raised again below)
+            found.append(_Failure(error))
+
+    thread = threading.Thread(target=look_up, name="lookup", daemon=True)
     thread.start()
     join_all([thread])
+    if isinstance(found[0], _Failure):
+        raise found[0].error
     return found[0]
 
 
@@ -50,6 +59,62 @@ class _Failure:
         self.error = error
 
 
+class Threads:
+    """Threads that all do the same, with the settings of the thread that makes them.
+
+    In a ``with`` block they run; at its end they are told to stop and waited for, however it comes.
+
+    Parameters
+    ----------
+    function : callable
+        What each does. It raises nothing, and returns soon after `stop` was called.
+    n : int
+        How many.
+    name : str
+        What they are called, for timelines.
+    stop : callable
+        Tells them to stop; it may be called again.
+    """
+
+    def __init__(self, function: Callable[[], None], n: int, name: str, stop: Callable[[], None]) -> None:
+        self._function = function
+        self._stop = stop
+        self._begun = 0
+        # Both configurations belong to the thread that set them; others act for the one that asked.
+        settings = sklearn.get_config(), config.get_config()
+        self._threads = [
+            threading.Thread(target=self._run, args=settings, name=f"{name}-{k}", daemon=True) for k in range(n)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._threads)
+
+    def __enter__(self) -> Self:
+        try:
+            for thread in self._threads:
+                self._begun += 1
+                thread.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._end()
+        except KeyboardInterrupt:  # it may have come before they were told to stop
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        self._stop()
+        join_all(self._threads[: self._begun])
+
+    def _run(self, sklearn_settings: dict[str, Any], settings: dict[str, Any]) -> None:
+        with sklearn.config_context(**sklearn_settings), config.config_context(**settings):
+            self._function()
+
+
 class _Crew(Generic[T]):
     """Worker threads that take numbers in order and leave results for one consumer."""
 
@@ -65,38 +130,27 @@ class _Crew(Generic[T]):
         self._next = 0
         self._consumed = 0
         self._stopped = False
-        self._begun = 0
         self._results: dict[int, T | _Failure] = {}
-        # Both configurations belong to the thread that set them; workers act for the one that asked.
-        settings = sklearn.get_config(), config.get_config()
-        self._threads = [
-            threading.Thread(target=self._work, args=settings, name=f"{name}-{k}", daemon=True)
-            for k in range(min(workers, n))
-        ]
+        self._threads = Threads(self._work, min(workers, n), name, self._stop)
 
-    def __enter__(self) -> _Crew[T]:
-        try:
-            for thread in self._threads:
-                self._begun += 1
-                thread.start()
-        except BaseException:
-            self.__exit__()
-            raise
+    def __enter__(self) -> Self:
+        self._threads.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
         try:
-            join_all(self._threads[: self._begun])
+            self._threads.__exit__()
         finally:
             self._results.clear()
 
-    def _work(self, sklearn_settings: dict[str, Any], settings: dict[str, Any]) -> None:
+    def _stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _work(self) -> None:
         # OpenMP counts its threads for each thread that calls it: a worker is one core.
-        openmp = _controller().limit(limits=1, user_api="openmp")
-        with sklearn.config_context(**sklearn_settings), config.config_context(**settings), openmp:
+        with _controller().limit(limits=1, user_api="openmp"):
             while True:
                 with self._changed:
                     while not self._stopped and self._next < self._n and self._must_wait():
