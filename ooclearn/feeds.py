@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ooclearn.blocks import even_cuts
 from ooclearn.config import get_config, n_workers
 from ooclearn.exceptions import DataError
+from ooclearn.sources import even_cuts
 from ooclearn.table import Rows, Table
 from ooclearn.tiles import run_of_rows
 from ooclearn.types import Array

@@ -12,9 +12,10 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from ooclearn.backend import get_backend, owner_of
-from ooclearn.blocks import Blocks, warn_of_small_blocks
+from ooclearn.blocks import Blocks
 from ooclearn.config import get_config
 from ooclearn.exceptions import DataError
+from ooclearn.sources import warn_of_small_blocks
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.storage.arrays import host_dtype
 from ooclearn.storage.scanning import is_lazy_frame, scan

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ooclearn
-from ooclearn.blocks import SourceBlocks, even_cuts
 from ooclearn.exceptions import BlockMemoryError, DataError, NonFiniteError
 from ooclearn.preprocessing import Normalizer, StandardScaler
 from ooclearn.rowmaps import Affine, Columns
+from ooclearn.sources import SourceBlocks, even_cuts
 from ooclearn.statistics import Moments
 from ooclearn.storage.arrays import ArraySource
 from ooclearn.storage.joined import JoinedSource

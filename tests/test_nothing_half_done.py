@@ -80,7 +80,7 @@ def test_at_every_read(scaler, fault, workers, tmp_path):
 
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_a_read_that_fails_for_a_moment_is_tried_again(times, monkeypatch):
-    monkeypatch.setattr("ooclearn.blocks.PAUSES", (0.001, 0.001, 0.001))
+    monkeypatch.setattr("ooclearn.sources.PAUSES", (0.001, 0.001, 0.001))
     for n in range(5):
         source = FaultySource(X, n, OSError(5, "a hiccup of the network"), times=times)
         with ooclearn.config_context(workers=1):
@@ -91,7 +91,7 @@ def test_a_read_that_fails_for_a_moment_is_tried_again(times, monkeypatch):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_read_that_keeps_failing_says_where(workers, monkeypatch, tmp_path):
-    monkeypatch.setattr("ooclearn.blocks.PAUSES", (0.001,))
+    monkeypatch.setattr("ooclearn.sources.PAUSES", (0.001,))
 
     class Broken(FaultySource):
         def read(self, start, stop, /, out=None):

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn.blocks import Blocks, SourceBlocks, concatenated
+from ooclearn.blocks import Blocks, concatenated
 from ooclearn.config import get_config
 from ooclearn.exceptions import BlockMemoryError, DataError, PerformanceWarning, warn
 from ooclearn.mapped import MappedBlocks
 from ooclearn.rowmaps import RowMap
+from ooclearn.sources import SourceBlocks
 from ooclearn.storage.arrays import ArraySource
 from ooclearn.types import Array
 from ooclearn.workers import ordered

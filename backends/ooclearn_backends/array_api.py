@@ -10,10 +10,11 @@ import array_api_compat
 import numpy as np
 
 from ooclearn._namespace import device_of, float_dtype, holds, namespace, shareable
-from ooclearn.blocks import Blocks, SourceBlocks
+from ooclearn.blocks import Blocks
 from ooclearn.events import Work
 from ooclearn.folding import DeviceReading, ThreadedReading
 from ooclearn.rowmaps import RowMap
+from ooclearn.sources import SourceBlocks
 from ooclearn.statistics.protocol import Statistic
 from ooclearn.storage.arrays import ArraySource
 from ooclearn.table import Table

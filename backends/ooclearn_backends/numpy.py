@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ooclearn.blocks import Blocks, SourceBlocks
+from ooclearn.blocks import Blocks
 from ooclearn.exceptions import DataError
 from ooclearn.folding import ThreadedReading
 from ooclearn.rowmaps import RowMap, map_into
+from ooclearn.sources import SourceBlocks
 from ooclearn.storage.arrays import ArraySource, map_source
 from ooclearn.tiles import run_of_rows
 from ooclearn.types import Array

@@ -13,7 +13,8 @@ from typing import Any, Self
 import numpy as np
 from sklearn.datasets import make_classification
 
-from ooclearn.blocks import Blocks, SourceBlocks
+from ooclearn.blocks import Blocks
+from ooclearn.sources import SourceBlocks
 from ooclearn.types import Array
 
 __all__ = ["NoRoomError", "Recipe", "StoredTable", "stored"]

@@ -12,8 +12,9 @@ import numpy as np
 
 from ooclearn._namespace import run_of
 from ooclearn.backend import owner_of
-from ooclearn.blocks import PAUSES, Blocks, concatenated
+from ooclearn.blocks import Blocks, concatenated
 from ooclearn.exceptions import DataError, ReadError, SourceChangedError
+from ooclearn.sources import PAUSES
 from ooclearn.storage.arrays import common_dtype, converted, host_dtype, stored_bytes
 from ooclearn.types import Array
 

@@ -8,8 +8,9 @@ from itertools import accumulate
 
 import numpy as np
 
-from ooclearn.blocks import Blocks, Source, SourceBlocks, concatenated
+from ooclearn.blocks import Blocks, concatenated
 from ooclearn.exceptions import DataError
+from ooclearn.sources import Source, SourceBlocks
 from ooclearn.storage.arrays import common_dtype, converted
 from ooclearn.types import Array
 

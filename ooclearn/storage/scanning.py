@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ooclearn.backend import owner_of
-from ooclearn.blocks import Blocks, SourceBlocks, warn_of_small_blocks
+from ooclearn.blocks import Blocks
 from ooclearn.exceptions import DataError, DataWarning, warn
+from ooclearn.sources import SourceBlocks, warn_of_small_blocks
 from ooclearn.storage.callables import CallableBlocks
 from ooclearn.storage.joined import JoinedSource
 from ooclearn.storage.npy import open_npy

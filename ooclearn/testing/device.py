@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ooclearn.backend import register
-from ooclearn.blocks import Blocks, SourceBlocks
+from ooclearn.blocks import Blocks
 from ooclearn.folding import ThreadedReading
 from ooclearn.ring import Ledger
 from ooclearn.rowmaps import RowMap
 from ooclearn.sending import SendingReading
+from ooclearn.sources import SourceBlocks
 from ooclearn.storage.arrays import ArraySource
 from ooclearn.testing.syncs import values_of
 from ooclearn.types import Array

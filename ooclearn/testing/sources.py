@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ooclearn.blocks import SourceBlocks
+from ooclearn.sources import SourceBlocks
 from ooclearn.types import Array
 
 __all__ = ["CountingBlocks", "CountingSource", "FaultySource"]

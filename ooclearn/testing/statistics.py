@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from ooclearn.backend import get_backend
-from ooclearn.blocks import SourceBlocks
 from ooclearn.config import config_context
 from ooclearn.events import Work
 from ooclearn.exceptions import DataError
+from ooclearn.sources import SourceBlocks
 from ooclearn.statistics.protocol import Statistic, is_summed, merge_all, parts_of
 from ooclearn.storage.arrays import ArraySource
 from ooclearn.table import Rows, Table

@@ -16,12 +16,12 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LinearRegression as TheirRegression
 
 import ooclearn
-from ooclearn.blocks import SourceBlocks
 from ooclearn.cluster import KMeans, starts
 from ooclearn.exceptions import DataError, NonFiniteError
 from ooclearn.linear_model import LinearRegression
 from ooclearn.pipeline import make_pipeline
 from ooclearn.preprocessing import StandardScaler
+from ooclearn.sources import SourceBlocks
 from ooclearn.testing import CountingBlocks
 from ooclearn.testing.tables import uneven_cut
 from ooclearn.validation import host_array

@@ -11,9 +11,9 @@ import pytest
 
 import ooclearn
 from ooclearn import Incremental
-from ooclearn.blocks import SourceBlocks
 from ooclearn.exceptions import SourceChangedError
 from ooclearn.rowmaps import Affine
+from ooclearn.sources import SourceBlocks
 from ooclearn.storage import npy
 from ooclearn.table import Table
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ooclearn.backend import get_backend, register
-from ooclearn.blocks import SourceBlocks
 from ooclearn.folding import ThreadedReading
+from ooclearn.sources import SourceBlocks
 from ooclearn.statistics import merge_all
 from ooclearn.storage.arrays import ArraySource
 from ooclearn.testing import check_backend

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ooclearn.blocks import Blocks, SourceBlocks
+from ooclearn.blocks import Blocks
 from ooclearn.folding import ThreadedReading
 from ooclearn.rowmaps import RowMap
+from ooclearn.sources import SourceBlocks
 from ooclearn.storage.arrays import ArraySource
 from ooclearn_shelf.array import Shelf
 
