@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline as make_sklearn_pipeline
 from sklearn.preprocessing import OrdinalEncoder, QuantileTransformer
 
 import ooclearn
+from branches import counted
 from ooclearn import (
     ColumnTransformer,
     Incremental,
@@ -28,7 +29,6 @@ from ooclearn.exceptions import DataError, PerformanceWarning
 from ooclearn.linear_model import LinearRegression, Ridge
 from ooclearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 from ooclearn.statistics import Moments, Scatter
-from ooclearn.testing import CountingBlocks
 
 N = 300
 
@@ -37,10 +37,6 @@ def rows(seed=0):
     rng = np.random.default_rng(seed)
     X = rng.normal(3.0, 2.0, (N, 5))
     return X, X @ np.arange(5.0) + rng.normal(size=N)
-
-
-def counted(values):
-    return CountingBlocks(values, (100, 0, 1, len(values) - 101))
 
 
 def halves():

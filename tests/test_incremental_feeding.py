@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator
 from sklearn.cluster import Birch, MiniBatchKMeans
 from sklearn.decomposition import IncrementalPCA
@@ -14,44 +14,10 @@ from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.neural_network import MLPRegressor
 
 import ooclearn
+from feeding import ONE_EPOCH, Recorder, close, fed, table
 from ooclearn import Incremental
 from ooclearn.exceptions import BlockMemoryError, BusyError, DataError, NonFiniteError
 from ooclearn.testing import CountingBlocks, nothing_left
-
-
-def table(n=600, *, classes=2, columns=4, seed=0):
-    """Return rows whose classes (or values) a linear model can learn."""
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n, columns))
-    y = X @ np.arange(1.0, columns + 1) + 0.1 * rng.standard_normal(n)
-    return X, np.digitize(y, np.quantile(y, np.arange(1, classes) / classes)) if classes else y
-
-
-def close(got, expected, rtol=1e-12):
-    assert_allclose(got, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
-
-
-class Recorder:
-    """Has ``partial_fit``, and nothing of scikit-learn's."""
-
-    def __init__(self, fail=None, error=None):
-        self.fail, self.error = fail, error
-        self.X, self.y, self.w = [], [], []
-
-    def partial_fit(self, X, y=None, sample_weight=None):
-        if len(self.X) == self.fail:
-            raise self.error
-        self.X.append(X.copy(order="K"))
-        self.y.append(None if y is None else y.copy())
-        self.w.append(sample_weight)
-
-
-def fed(X, y=None, w=None, **settings):
-    """Return the recorder that was fed by these settings."""
-    return Incremental(Recorder(), **settings).fit(X, y, w).estimator_
-
-
-ONE_EPOCH = {"max_iter": 1, "tol": None, "shuffle": False}
 
 
 class TestBlocksThatAreFed:

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA, IncrementalPCA
 from sklearn.ensemble import RandomForestClassifier
@@ -37,6 +37,7 @@ from ooclearn.exceptions import BlockMemoryError, BusyError, DataError, NonFinit
 from ooclearn.linear_model import Ridge
 from ooclearn.preprocessing import Binarizer, MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
 from ooclearn.testing import CountingBlocks
+from pipelines import rows, spelled, state
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +45,6 @@ def _one_thread_for_k_means():
     """Threads of OpenMP that wait for one another spin: where tests share the cores, most of their time."""
     with threadpool_limits(1, user_api="openmp"):
         yield
-
-
-def rows(n=300, columns=4, seed=0):
-    X = np.random.default_rng(seed).normal(3.0, 2.0, (n, columns))
-    return X, (X[:, 0] > X[:, 1]).astype(int)
 
 
 def classifier(**settings):
@@ -61,39 +57,6 @@ def in_order(**settings):
 
 def counted(values, lengths=(100, 0, 200)):
     return CountingBlocks(values, lengths)
-
-
-def state(one):
-    """Return what has been learned, to the bit."""
-    if isinstance(one, SklearnPipeline):
-        return [state(step) for _, step in one.steps if hasattr(step, "fit")]
-    if isinstance(one, np.ndarray):
-        return one.dtype.str, one.shape, one.tobytes() if not one.dtype.hasobject else one.tolist()
-    if isinstance(one, (list, tuple)):
-        return [state(part) for part in one]
-    if isinstance(one, np.random.RandomState):
-        return state(one.get_state())
-    if isinstance(one, BaseEstimator) or (hasattr(one, "__dict__") and type(one).__module__.startswith("ooclearn")):
-        learned = isinstance(one, BaseEstimator)
-        return {name: state(value) for name, value in vars(one).items() if name.endswith("_") or not learned}
-    return one if isinstance(one, (int, float, str, np.generic, np.dtype, type(None))) else type(one)
-
-
-def spelled(one):
-    """Return the names of the steps that a maker of a pipeline, or of steps, puts together."""
-    if not callable(one):
-        return one if isinstance(one, str) else str(one) if isinstance(one, int) else ""
-    steps = one()
-    steps = [step for _, step in steps.steps] if isinstance(steps, SklearnPipeline) else steps
-
-    def name(step):
-        if step is None or isinstance(step, str):
-            return str(step)
-        library = "" if type(step).__module__.startswith("ooclearn") else "sklearn."
-        inside = f"({type(step.estimator).__name__})" if isinstance(step, Incremental) else ""
-        return f"{library}{type(step).__name__}{inside}"
-
-    return ",".join(map(name, steps))
 
 
 class TestPasses:

@@ -20,7 +20,6 @@ from ooclearn.exceptions import DataError, PerformanceWarning
 from ooclearn.pipeline import make_pipeline
 from ooclearn.preprocessing import StandardScaler
 from ooclearn.rowmaps import Affine, Rowwise
-from ooclearn.testing.tables import uneven_cut
 
 dask = pytest.importorskip("dask", reason="the extra `dask` is not installed")
 cloudpickle = pytest.importorskip("cloudpickle", reason="the extra `dask` is not installed")
@@ -28,23 +27,14 @@ da = pytest.importorskip("dask.array", reason="the extra `dask` is not installed
 pd = pytest.importorskip("pandas", reason="data frames need pandas")
 dd = pytest.importorskip("dask.dataframe", reason="data frames need pandas and PyArrow")
 
+from dask_arrays import chunked, unknown  # noqa: E402  (it needs Dask, too)
+
 DASK = get_backend("dask")
 NUMPY = get_backend("numpy")
 RNG = np.random.default_rng(7)
 X = RNG.normal(3.0, 2.0, (97, 4))
 Y = (X[:, 0] + X[:, 1] > 6).astype(int)
 LABELS = np.array(["no", "yes"])[Y]
-
-
-def chunked(values, lengths):
-    return da.from_array(values, chunks=(tuple(lengths), *values.shape[1:]))
-
-
-def unknown(values, lengths=None):
-    """A Dask array that does not know the rows of its chunks."""
-    array = chunked(values, lengths or uneven_cut(len(values)))
-    rows = da.from_array(np.ones(len(values), dtype=bool), chunks=array.chunks[0])
-    return array[rows]
 
 
 class Counting:

@@ -23,6 +23,7 @@ import ooclearn.decomposition
 import ooclearn.linear_model
 import ooclearn.pipeline
 import ooclearn.preprocessing
+from branches import N, both, counted, rows
 from ooclearn import ColumnTransformer, FeatureUnion, make_column_transformer, make_pipeline, make_union
 from ooclearn.beside import Beside, as_affine, beside
 from ooclearn.exceptions import DataError, PerformanceWarning
@@ -30,23 +31,6 @@ from ooclearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 from ooclearn.rowmaps import Affine, Columns, Rowwise, compose
 from ooclearn.testing import CountingBlocks, check_estimator
 from ooclearn.testing.turned import CONTAINERS, FRAMES, LAZY
-
-N, D = 300, 6
-
-
-def rows(offset=3.0, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.normal(offset, 2.0, (N, D)) * np.geomspace(0.1, 10, D)
-    return X, X @ np.linspace(-1, 1, D) + rng.normal(size=N)
-
-
-def counted(values):
-    return CountingBlocks(values, (100, 0, 1, len(values) - 101))
-
-
-def both(make):
-    """Return what is made of this library, and of scikit-learn."""
-    return make(ooclearn), make(sklearn)
 
 
 class TestAgainstSklearn:

@@ -25,6 +25,7 @@ import ooclearn.decomposition
 import ooclearn.linear_model
 import ooclearn.pipeline
 import ooclearn.preprocessing
+from branches import both
 from ooclearn import make_column_transformer, make_pipeline, make_union
 from ooclearn.exceptions import DataError
 from ooclearn.linear_model import Ridge
@@ -34,10 +35,6 @@ pd = pytest.importorskip("pandas", reason="in the group `test`")
 pl = pytest.importorskip("polars", reason="in the group `test`")
 
 N = 60
-
-
-def both(make):
-    return make(ooclearn), make(sklearn)
 
 
 class CountingFrame(pd.DataFrame):

@@ -24,6 +24,7 @@ import ooclearn.decomposition
 import ooclearn.linear_model
 import ooclearn.pipeline
 import ooclearn.preprocessing
+from branches import both
 from ooclearn import ColumnTransformer, make_column_transformer, make_pipeline, make_union
 from ooclearn.exceptions import DataError
 from ooclearn.linear_model import Ridge
@@ -35,10 +36,6 @@ pl = pytest.importorskip("polars", reason="in the group `test`")
 N = 60
 KINDS = ("float64", "float32", "int64", "uint8", "bool", "text", "category")
 NUMBERS = ("float64", "float32", "int64", "uint8", "bool")
-
-
-def both(make):
-    return make(ooclearn), make(sklearn)
 
 
 STEPS = ("standard", "range", "max", "axes", "passthrough", "drop", "chain", "nested")

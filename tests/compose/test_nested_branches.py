@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import sklearn.compose
-import sklearn.decomposition
-import sklearn.linear_model
-import sklearn.pipeline
-import sklearn.preprocessing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
@@ -20,32 +15,15 @@ import ooclearn.decomposition
 import ooclearn.linear_model
 import ooclearn.pipeline
 import ooclearn.preprocessing
+from branches import D, both, counted, rows
 from ooclearn import make_column_transformer, make_pipeline
 from ooclearn.preprocessing import Normalizer, StandardScaler
 from ooclearn.rowmaps import Affine, Columns
 from ooclearn.statistics import Moments, Through
 from ooclearn.statistics.protocol import is_summed
 from ooclearn.table import Rows
-from ooclearn.testing import CountingBlocks
 from ooclearn.testing.device import register_fake
 from ooclearn.testing.syncs import no_synchronisation
-
-N, D = 300, 6
-
-
-def rows(offset=3.0, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.normal(offset, 2.0, (N, D)) * np.geomspace(0.1, 10, D)
-    return X, X @ np.linspace(-1, 1, D) + rng.normal(size=N)
-
-
-def counted(values):
-    return CountingBlocks(values, (100, 0, 1, len(values) - 101))
-
-
-def both(make):
-    """Return what is made of this library, and of scikit-learn."""
-    return make(ooclearn), make(sklearn)
 
 
 def scalers(of, *, axes=False):

@@ -24,28 +24,10 @@ import ooclearn.decomposition
 import ooclearn.linear_model
 import ooclearn.pipeline
 import ooclearn.preprocessing
+from branches import N, both, counted, rows
 from ooclearn import Incremental, make_column_transformer, make_pipeline, make_union
 from ooclearn.exceptions import PerformanceWarning
 from ooclearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
-from ooclearn.testing import CountingBlocks
-
-N, D = 300, 6
-
-
-def rows(offset=3.0, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.normal(offset, 2.0, (N, D)) * np.geomspace(0.1, 10, D)
-    return X, X @ np.linspace(-1, 1, D) + rng.normal(size=N)
-
-
-def counted(values):
-    return CountingBlocks(values, (100, 0, 1, len(values) - 101))
-
-
-def both(make):
-    """Return what is made of this library, and of scikit-learn."""
-    return make(ooclearn), make(sklearn)
-
 
 # Of what is made in the conftest beside this, all that has something to fit.
 NAMES = (
