@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_union
 
 import ooclearn
-from ooclearn.exceptions import BlockMemoryError, DataError, NonFiniteError
+from ooclearn.exceptions import BlockMemoryError, DataError, NonFiniteError, PerformanceWarning
+from ooclearn.naive_bayes import GaussianNB
 from ooclearn.preprocessing import Normalizer, StandardScaler
 from ooclearn.rowmaps import Affine, Columns
 from ooclearn.sources import SourceBlocks, even_cuts
@@ -184,6 +190,14 @@ def test_shapes_and_dtypes(tmp_path, values):
         np.testing.assert_array_equal(blocks.to_numpy(), values)
 
 
+def test_sparse_rows_have_the_bytes_that_they_store_on_average():
+    """Blocks are cut, and memory is counted, by them."""
+    rows = sparse.random_array((1000, 50), density=0.1, format="csr", rng=0)
+    stored = (rows.data.nbytes + rows.indices.nbytes + rows.indptr.nbytes) / 1000
+    for blocks in (ooclearn.scan(rows), ooclearn.scan([rows, rows]), ooclearn.scan(lambda: [rows[:300], rows[300:]])):
+        assert blocks.row_bytes == pytest.approx(stored, rel=0.05)
+
+
 def test_reprs_say_where_what_and_how_much():
     blocks = ooclearn.scan(X, block_rows=20)
     assert repr(blocks) == "Blocks('array': 37 x 3 float64, 8.88e-07 GB, 2 blocks)"
@@ -214,8 +228,10 @@ def test_the_place_of_an_error_in_a_map_under_a_fit(row, tile, monkeypatch):
         assert (found.rows, found.block, found.column, found.source) == ((row, row + 1), block, 1, "array")
 
 
-@pytest.mark.parametrize("row", [0, 10, 36])
-def test_the_place_of_an_error_in_a_statistic(row):
+@pytest.mark.parametrize("row", [0, 9, 10, 36])
+@pytest.mark.parametrize("tile", [4, 100])
+def test_the_place_of_an_error_in_a_statistic(row, tile, monkeypatch):
+    monkeypatch.setattr("ooclearn.folding.run_of_rows", lambda *_: tile)
     with pytest.raises(NonFiniteError) as error:
         StandardScaler().fit(ooclearn.scan(spoilt(row), block_rows=10))
     found = error.value
@@ -292,6 +308,40 @@ def test_blocks_are_not_compared_without_a_word(tmp_path):
     assert len({blocks, other, blocks}) == 2
     for one in (blocks == X, X == blocks):  # noqa: SIM300  (both ways)
         np.testing.assert_array_equal(one, np.ones_like(X, dtype=bool))
+
+
+def test_what_takes_them_for_an_array_is_told(tmp_path):
+    blocks = scanned(tmp_path, X)
+    for one in (blocks, StandardScaler().fit(blocks).transform(blocks)):
+        for name in ("T", "reshape", "astype"):
+            assert not hasattr(one, name)
+            with pytest.raises(AttributeError, match=rf"rows.npy.* has no {name!r}, as an array .*ParallelPostFit"):
+                getattr(one, name)
+        assert not hasattr(one, "__getitem__")  # or scikit-learn would pick rows by it
+        for key in (0, slice(3), (slice(None), 1), [1, 2]):
+            with pytest.raises(AttributeError, match=r"nothing is picked from it by \[...\].*ParallelPostFit"):
+                one[key]
+        with pytest.raises(AttributeError, match="object has no attribute 'nothing'"):
+            one.nothing  # noqa: B018  (it is the asking)
+
+
+def test_scikit_learn_reads_no_large_table_whole_without_a_word(tmp_path):
+    blocks, y = scanned(tmp_path, X), ooclearn.scan(np.arange(N) % 2)
+    with ooclearn.config_context(block_bytes=X.nbytes - 1):
+        with pytest.warns(PerformanceWarning, match=r"scikit-learn takes arrays here.*rows.npy.* 888 bytes") as caught:
+            LogisticRegression().fit(blocks, y)
+        assert caught[0].filename == __file__
+        with pytest.warns(PerformanceWarning, match="fit them by ooclearn.fit_all"):
+            cross_val_score(GaussianNB(), blocks, y, cv=2)
+        with pytest.warns(PerformanceWarning, match="scikit-learn takes arrays here"):  # by way of NumPy's hstack
+            make_union(StandardScaler(), Normalizer()).fit_transform(blocks)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            np.asarray(blocks)  # it is asked for by name
+            cross_val_score(GaussianNB(), X, y, cv=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LogisticRegression().fit(blocks, y)  # no more than one block of the usual size
 
 
 def test_a_block_that_is_not_there():

@@ -43,7 +43,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, ClusterMixin, RowMapTransformer):
     a sample of the rows. On a table that does not fit into that sample (1 MiB, or 5 rows a cluster if that is more),
     k-means|| makes ``init_max_iter + 1`` passes more; then comes one pass a step of Lloyd's algorithm, and one that
     gives the inertia of the last centres. All of `n_init` runs share these passes. Memory: a few tiles of a block and
-    the state, some numbers for each column of a cluster, for each worker; nothing grows with the rows.
+    the state, some numbers for each column of a cluster, for each worker; nothing grows with the rows. Of scikit-learn's
+    parameters, ``copy_x`` and ``algorithm`` are left out: input is never written to, and there is one algorithm.
 
     Parameters
     ----------
@@ -333,6 +334,11 @@ default='k-means||'
         work = Work("fold", "score", table.n_rows, table.nbytes, table.n_blocks)
         state: ClusterSumsState = table.backend.fold(table, ClusterSums(centers - center, center), work=work)
         return -state.inertia
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64"]  # the mixin of clusterers has said none
+        return tags
 
     def __getstate__(self) -> Any:
         state = super().__getstate__()

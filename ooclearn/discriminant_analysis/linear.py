@@ -38,7 +38,8 @@ class LinearDiscriminantAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMix
     As :class:`sklearn.discriminant_analysis.LinearDiscriminantAnalysis`, from one pass over the rows, on every
     backend: the means of the classes and the scatter matrix within them are all that is needed. Memory: a few tiles of
     a block for each worker, and some matrices of ``n_features`` squared; one for each class if `priors` are given and
-    a covariance is asked for.
+    a covariance is asked for. Of scikit-learn's parameters, ``covariance_estimator``, which would be given all rows of a
+    class, is left out.
 
     Parameters
     ----------

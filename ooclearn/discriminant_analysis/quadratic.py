@@ -24,7 +24,8 @@ class QuadraticDiscriminantAnalysis(ByClassClassifier):
     """Classify by a Gaussian density of each class, each with a covariance of its own.
 
     As :class:`sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis`, from one pass over the rows, on every
-    backend. Memory: a few tiles of a block for each worker, and a matrix of ``n_features`` squared for each class.
+    backend. Memory: a few tiles of a block for each worker, and a matrix of ``n_features`` squared for each class. Of
+    scikit-learn's parameters, ``covariance_estimator``, which would be given all rows of a class, is left out.
 
     Parameters
     ----------

@@ -154,10 +154,12 @@ class ElasticNet(MergeableRegressor):
 
     @property
     def sparse_coef_(self) -> Any:
-        """The coefficients that are not 0, as a sparse array."""
-        from scipy.sparse import csr_array
+        """The coefficients that are not 0, as a sparse matrix, or array if scikit-learn is set to give these."""
+        from scipy.sparse import csr_array, csr_matrix
+        from sklearn import get_config
 
-        return csr_array(np.atleast_2d(self.coef_))
+        made = csr_array if get_config()["sparse_interface"] == "sparray" else csr_matrix
+        return made(np.atleast_2d(self.coef_))
 
 
 class Lasso(ElasticNet):

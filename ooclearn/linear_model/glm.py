@@ -181,7 +181,8 @@ class PoissonRegressor(_GeneralizedLinearRegressor):
     with the deviance `d`; the intercept is not penalised. Passes over the data: one for the scatter of columns and
     target, which gives the first step, and then one for each step, most often 3 to 6: each sums loss, gradient and
     Hessian by blocks, and the loss at smaller steps too, so that a line search reads nothing extra. Memory: some tiles
-    of a block for each worker, and a matrix of as many rows and columns as the table has columns.
+    of a block for each worker, and a matrix of as many rows and columns as the table has columns. Of scikit-learn's
+    parameters, ``verbose`` is left out.
 
     Parameters
     ----------

@@ -41,7 +41,8 @@ class LogisticRegression(LinearClassifier):
     which the search starts from a linear discriminant analysis, and then one for each step, most often 3 to 6. Each of
     them sums loss, gradient and Hessian by blocks, and the loss at smaller steps too, so that a line search reads
     nothing extra. Memory: some tiles of a block for each worker, and for "newton-cholesky" a matrix of as many rows and
-    columns as there are coefficients.
+    columns as there are coefficients. Of scikit-learn's parameters those of its other solvers (``dual``,
+    ``intercept_scaling``, ``random_state``), ``n_jobs``, ``verbose`` and ``penalty``, which it deprecates, are left out.
 
     Parameters
     ----------

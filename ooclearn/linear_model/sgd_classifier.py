@@ -38,7 +38,9 @@ class SGDClassifier(MiniBatchModel, LinearClassifier):
     it for tables on a GPU, for many classes or for many columns, and else ``Incremental(sklearn's SGDClassifier())``.
 
     Passes over the data: one an epoch, and one over y alone for the classes (in a pipeline it shares the pass of the
-    steps before). Memory: a few blocks, and the predictions of a batch for each class.
+    steps before). Memory: a few blocks, and the predictions of a batch for each class. Of scikit-learn's parameters,
+    `max_iter` is `epochs`, and ``epsilon`` (of losses that are for regression), those that stop early or go on (``tol``,
+    ``n_iter_no_change``, ``early_stopping``, ``validation_fraction``, ``warm_start``), ``n_jobs`` and ``verbose`` are left out.
 
     Parameters
     ----------

@@ -28,7 +28,9 @@ class SGDRegressor(MiniBatchModel, Regressor):
     :class:`SGDClassifier` for what a step over a batch is, and when to use it. For squared errors,
     :class:`~ooclearn.linear_model.Ridge` has the exact solution from one pass.
 
-    Passes over the data: one an epoch. Memory: a few blocks.
+    Passes over the data: one an epoch. Memory: a few blocks. Of scikit-learn's parameters, `max_iter` is `epochs`, and those
+    that stop early or go on (``tol``, ``n_iter_no_change``, ``early_stopping``, ``validation_fraction``, ``warm_start``) and
+    ``verbose`` are left out.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -69,6 +70,8 @@ class CallableBlocks(Blocks):
         self._iterator: Iterator[Array] = iter(())
         self._at = self.n_blocks
         self._recent: dict[int, Array] = {}
+        # A pickle of a function is its name: joblib's memory would take what it gives later for what it gave before.
+        self._token = uuid4().hex
 
     @property
     def row_bytes(self) -> int:

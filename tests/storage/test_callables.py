@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.pipeline import make_pipeline
 
 import ooclearn
 from ooclearn.exceptions import DataError, SourceChangedError
+from ooclearn.linear_model import Ridge
 from ooclearn.preprocessing import StandardScaler
 from ooclearn.testing.tables import uneven_cut
 
@@ -132,3 +134,19 @@ def test_blocks_that_are_no_arrays_are_refused_with_what_to_do():
             ooclearn.scan(lambda block=block: [X[:3, 0] if block.ndim == 1 else X[:3], block])
     blocks = ooclearn.scan(lambda: (part.to_numpy() for part in (frame[:20], frame[20:])))
     np.testing.assert_array_equal(blocks.to_numpy(), X)
+
+
+GIVEN = [X]
+
+
+def given():
+    return iter(GIVEN)
+
+
+def test_a_cache_takes_no_other_scan_for_this_one(tmp_path):
+    """joblib knows a function by its name: what it gives by now would be answered with what it gave then."""
+    for rows in (X, X + 100.0):
+        GIVEN[:] = [rows]
+        pipe = make_pipeline(StandardScaler(), Ridge(), memory=str(tmp_path))
+        pipe.fit(ooclearn.scan(given), rows[:, 0])
+        np.testing.assert_allclose(pipe[0].mean_, rows.mean(axis=0), rtol=1e-12)
