@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from ooclearn._forking import in_a_child
 from ooclearn.exceptions import BackendError, OoclearnWarning, warn
 from ooclearn.types import Array
 
@@ -77,6 +78,13 @@ class Backend(Protocol):
 
 _lock = threading.Lock()
 _registered: dict[str, Backend] | None = None
+
+
+@in_a_child
+def _nobody_loads() -> None:
+    """Let go of the lock: the thread that held it is not there in a child of ``fork``."""
+    global _lock
+    _lock = threading.Lock()
 
 
 def backends() -> dict[str, Backend]:

@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from ooclearn._forking import in_a_child
 from ooclearn.backend import backend_of, get_backend
 from ooclearn.config import get_config
 from ooclearn.exceptions import BusyError, DataError
@@ -42,6 +43,14 @@ __all__ = [
 
 _busy_lock = threading.Lock()
 _busy: dict[int, int] = {}
+
+
+@in_a_child
+def _nobody_is_busy() -> None:
+    """Forget the fits under way: a child of ``fork`` has none of the threads that they run in."""
+    global _busy_lock
+    _busy_lock = threading.Lock()
+    _busy.clear()
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from typing import Any
 
 import joblib
 
+from ooclearn._forking import in_a_child
+
 __all__ = ["Config", "config_context", "get_config", "n_workers", "set_config"]
 
 
@@ -72,6 +74,13 @@ _lock = threading.Lock()
 _local = threading.local()
 
 
+@in_a_child
+def _nobody_sets() -> None:
+    """Let go of the lock: the thread that held it is not there in a child of ``fork``."""
+    global _lock
+    _lock = threading.Lock()
+
+
 def _current() -> Config:
     config: Config = getattr(_local, "config", None) or _default
     return config
@@ -100,6 +109,9 @@ def get_config() -> dict[str, Any]:
 
 def set_config(**settings: Any) -> None:
     """Change the defaults of this process; threads inside a :func:`config_context` keep theirs.
+
+    Processes and threads that others start, such as joblib's for the ``n_jobs`` of a search, do not know the settings of
+    a :func:`config_context`, and new processes not those that are set here.
 
     Parameters
     ----------

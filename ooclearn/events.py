@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Self
 
+from ooclearn._forking import in_a_child
+
 __all__ = ["Observer", "Span", "Work", "observe", "observers", "record", "within", "working"]
 
 
@@ -65,6 +67,13 @@ class Observer:
 _lock = threading.Lock()
 _local = threading.local()
 _observers: tuple[Observer, ...] = ()
+
+
+@in_a_child
+def _forget() -> None:
+    """Let nobody watch: a child of ``fork`` has no thread that draws, and a lock held by one it lacks stays held."""
+    global _lock, _observers
+    _lock, _observers = threading.Lock(), ()
 
 
 def observers() -> tuple[Observer, ...]:

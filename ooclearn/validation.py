@@ -114,7 +114,7 @@ def _refuse_sparse(estimator: Any, X: Any) -> None:
 
 def _check_names(estimator: Any, X: Any, names: Array) -> None:
     """Compare the columns of a container with names that scikit-learn cannot see, in its own words."""
-    fitted = vars(estimator).get("feature_names_in_")
+    fitted = getattr(estimator, "feature_names_in_", None)
     if fitted is None:
         message = f"X has feature names, but {type(estimator).__name__} was fitted without feature names"
         warnings.warn(message, UserWarning, stacklevel=2)

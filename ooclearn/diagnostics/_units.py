@@ -47,7 +47,8 @@ def as_seconds(seconds: float, /) -> str:
     ('3.21 ms', '9.87 s', '1 min 47 s')
     """
     if seconds < 0.9995e-3:
-        return f"{max(seconds, 0.0) * 1e6:.0f} \N{MICRO SIGN}s"
+        # Not with the micro sign: many encodings of consoles and log files, ASCII among them, do not have it.
+        return f"{max(seconds, 0.0) * 1e6:.0f} us"
     if seconds < 0.9995:
         return _scaled(seconds * 1e6, ("", "ms"), " ")
     if seconds < 99.95:

@@ -168,6 +168,9 @@ class _Lines:
         self._write(f"{meter.title}: {', '.join(parts)}")
 
     def _write(self, line: str) -> None:
+        # Names of steps and files may have characters that the file's encoding lacks.
+        encoding = getattr(self._file, "encoding", None) or "utf-8"
+        line = line.encode(encoding, "backslashreplace").decode(encoding)
         print(line, file=self._file, flush=True)
 
 

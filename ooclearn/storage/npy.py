@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FileSource", "c_strides", "open_npy", "write_npy"]
 
+# Bytes that are asked of the system in one call: macOS refuses 2 GiB and more, where others give a part.
+_AT_ONCE = 2**30
+
 
 class FileSource:
     """Rows of one array that lies in a file, read with plain reads and never through a mapping.
@@ -206,7 +209,7 @@ def _filled(file: Any, view: memoryview, offset: int) -> int:
     if hasattr(os, "preadv"):
         fd = file.fileno()
         while got < len(view):
-            n = os.preadv(fd, [view[got:]], offset + got)
+            n = os.preadv(fd, [view[got : got + _AT_ONCE]], offset + got)
             if n == 0:
                 break
             got += n
@@ -289,7 +292,8 @@ def write_npy(blocks: Blocks, path: str | os.PathLike[str], /) -> None:
         raise OSError(
             errno.ENOSPC, f"{size:,} bytes are to be written and {free:,} are free; choose another place", str(target)
         )
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    # Part of the name only, since a file system has names of 255 bytes, and a letter may take four.
+    temporary = target.with_name(f".{target.name[:48]}.{secrets.token_hex(4)}.tmp")
     workers = n_workers()
     work = Work("write", f"write {target.name}", starts[-1], blocks.nbytes, blocks.n_blocks)
     try:
@@ -324,7 +328,7 @@ def write_npy(blocks: Blocks, path: str | os.PathLike[str], /) -> None:
 def _target(path: str | os.PathLike[str]) -> Path:
     """Return the file to write; refuse, before anything is computed, a place that will not do."""
     # The file that a link leads to is replaced, as by any other way of writing.
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(os.fsdecode(path)))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "there is a folder of this name; give the name of a file", str(target))
     if not target.parent.is_dir():
@@ -424,7 +428,7 @@ def _write_at(file: Any, values: Array | bytes, offset: int) -> None:
     view = memoryview(values) if isinstance(values, bytes) else _bytes_of(values)
     if hasattr(os, "pwrite"):
         while view:
-            n = os.pwrite(file.fileno(), view, offset)
+            n = os.pwrite(file.fileno(), view[:_AT_ONCE], offset)
             view, offset = view[n:], offset + n
         return
     with open(file.name, "r+b", buffering=0) as own:  # a position of its own, where there is no pwrite

@@ -78,8 +78,8 @@ def scan(source: Any, /, *, block_rows: int | None = None) -> Blocks:
 def _scanned(source: Any) -> Blocks:
     if isinstance(source, Blocks):
         return source
-    if isinstance(source, (str, os.PathLike)):
-        return _from_path(Path(source))
+    if isinstance(source, (str, bytes, os.PathLike)):
+        return _from_path(_path(source))
     if isinstance(source, (list, tuple)) and source and all(_is_part(part) for part in source):
         return SourceBlocks(JoinedSource([_scanned(part) for part in source]))
     backend = owner_of(source)
@@ -115,7 +115,16 @@ def is_lazy_frame(source: object, /) -> bool:
 
 
 def _is_part(part: Any) -> bool:
-    return isinstance(part, (str, os.PathLike, Blocks)) or getattr(part, "ndim", 0) > 0
+    return isinstance(part, (str, bytes, os.PathLike, Blocks)) or getattr(part, "ndim", 0) > 0
+
+
+def _path(source: str | bytes | os.PathLike[Any]) -> Path:
+    name = os.fsdecode(source)
+    if not name:  # which Path takes for the folder we are in
+        raise FileNotFoundError(errno.ENOENT, "the path is empty; expected a .npy file, or a folder of them", name)
+    if "://" in name and not os.path.exists(name):
+        raise DataError("only files of this machine are read; download it, or mount where it lies", source=name)
+    return Path(name)
 
 
 def _from_path(path: Path) -> Blocks:

@@ -162,6 +162,14 @@ class TestLazyFrames:
             with pytest.raises(DataError, match="'s' .*, 't' .* are not numeric"):
                 made.fit(lazy)
 
+    def test_a_union_knows_the_names_that_it_was_fitted_with(self, mixed):
+        """Its names are those of its first transformer; that they were not found gave a warning, an error in tests."""
+        dd = pytest.importorskip("dask.dataframe", reason="the extra `dask` is not installed")
+        frame = mixed()[0][list("abc")]
+        lazy = dd.from_pandas(frame, npartitions=3)
+        union = make_union(StandardScaler()).fit(lazy)
+        assert_allclose(np.asarray(union.transform(lazy)), union.transform(frame), rtol=1e-12)
+
     def test_names_in_another_order(self, mixed):
         frame, y = mixed()
         X = frame[list("abc")].to_numpy()

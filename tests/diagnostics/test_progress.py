@@ -254,3 +254,12 @@ def test_spans_of_unknown_passes_are_left_out():
     meters.begin(known)
     meters.span(Work("fold", "moments"), span(5))  # equal: from another process
     assert meters.take()[1][0].rows == 5
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp932"])
+def test_a_log_may_lack_letters(encoding):
+    log = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    with progress(force=True, file=log), working(Work("fold", "caf\N{LATIN SMALL LETTER E WITH ACUTE}", n_rows=1)):
+        pass
+    log.seek(0)
+    assert re.match(r"caf\\xe9: .* in [0-9.]+ (us|ms)\n", log.read())

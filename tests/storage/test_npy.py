@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ooclearn
-from ooclearn.exceptions import DataError, DataWarning, PerformanceWarning, SourceChangedError
+from ooclearn.exceptions import DataError, DataWarning, PerformanceWarning, ReadError, SourceChangedError
 from ooclearn.linear_model import LinearRegression
 from ooclearn.preprocessing import MaxAbsScaler, StandardScaler
-from ooclearn.testing import nothing_left
+from ooclearn.testing import CountingBlocks, nothing_left
 from ooclearn.testing.strategies import cuts
 from ooclearn.testing.tables import uneven_cut
 
@@ -117,8 +117,6 @@ def test_a_result_may_take_the_place_of_its_source(tmp_path, leaves_nothing):
 
 def test_a_full_disk_is_seen_before_anything_is_computed(tmp_path, monkeypatch, leaves_nothing):
     import shutil
-
-    from ooclearn.testing import CountingBlocks
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100))
     counted = CountingBlocks(X, [57])
@@ -283,3 +281,63 @@ def test_files_whose_numbers_are_not_in_the_order_of_their_names(tmp_path):
     assert blocks.to_numpy()[::2, 0].tolist() == [1, 10, 2]
     (tmp_path / "part-10.npy").unlink()
     assert ooclearn.scan(tmp_path).to_numpy()[::2, 0].tolist() == [1, 2]
+
+
+def test_more_than_the_system_takes_in_one_call_is_read_and_written_in_several(tmp_path, monkeypatch):
+    """macOS refuses to read or to write 2 GiB and more at once."""
+
+    def refusing(call):
+        def refuse(fd, data, *others):
+            if memoryview(data[0] if isinstance(data, list) else data).nbytes > 100:
+                raise OSError(22, "Invalid argument")
+            return call(fd, data, *others)
+
+        return refuse
+
+    monkeypatch.setattr("ooclearn.storage.npy._AT_ONCE", 100)
+    for name in ("preadv", "pwrite"):
+        if hasattr(os, name):
+            monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    np.save(tmp_path / "in.npy", X)
+    ooclearn.scan(tmp_path / "in.npy").to_npy(tmp_path / "out.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), X)
+
+
+@pytest.mark.parametrize("name", ["n" * 251, "\N{LATIN SMALL LETTER E WITH ACUTE}" * 125])
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path, name):
+    path = tmp_path / f"{name}.npy"
+    try:
+        np.save(path, X)
+    except OSError:
+        pytest.skip("this file system does not take names of 255 bytes")
+    ooclearn.scan(path).to_npy(path)
+    np.testing.assert_array_equal(np.load(path), X)
+
+
+def test_a_path_may_be_bytes(tmp_path):
+    path = os.fsencode(tmp_path / "x.npy")
+    ooclearn.scan(X).to_npy(path)
+    np.testing.assert_array_equal(ooclearn.scan(path).to_numpy(), X)
+    assert ooclearn.scan([path, path]).n_rows == 2 * len(X)
+
+
+def test_an_empty_path_is_not_the_folder_we_are_in(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", X)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="the path is empty; expected a"):
+        ooclearn.scan("")
+    assert ooclearn.scan(".").n_rows == len(X)
+
+
+def test_an_address_is_not_a_path():
+    with pytest.raises(DataError, match=r"only files of this machine are read; .* \(in s3://bucket/x\.npy\)"):
+        ooclearn.scan("s3://bucket/x.npy")
+
+
+def test_a_block_that_cannot_be_read_is_not_taken_for_one_that_cannot_be_written(tmp_path):
+    class Unread(CountingBlocks):
+        def tiles(self, i, rows):
+            raise ReadError("could not read", source="rows", block=i)
+
+    with nothing_left(tmp_path), pytest.raises(ReadError, match=r"could not read \(in rows, block 0\)"):
+        Unread(np.ones((5, 2))).to_npy(tmp_path / "out.npy")
