@@ -96,7 +96,7 @@ class Accuracy:
                 part="y",
             )
         # A target of one column counts as one-dimensional, as everywhere in scikit-learn.
-        right = predicted == (y if y.ndim == predicted.ndim else y.reshape(predicted.shape))
+        right = predicted == y.reshape(predicted.shape)
         if right.ndim == 2:
             right = right.all(axis=1)
         w = _weights(rows)

@@ -14,7 +14,7 @@ import ooclearn
 from ooclearn import feeds, preparation
 from ooclearn.buffers import Buffers
 from ooclearn.exceptions import BlockMemoryError, NonFiniteError
-from ooclearn.feeds import Feed, Grouped, Order
+from ooclearn.feeds import Feed, Grouped, Order, blocks_at_a_time
 from ooclearn.passes import Stage, read_ahead, run
 from ooclearn.preparation import Preparation, Prepare
 from ooclearn.preprocessing import StandardScaler
@@ -197,10 +197,11 @@ def test_rows_of_many_tiles_are_counted_over_all_of_them(whole, row, shuffle, ro
     assert [(error.rows, error.column) for error in errors] == [((row, row + 1), 1)]
 
 
-def test_what_is_not_finite_is_fed_where_nobody_minds():
+def test_what_is_not_finite_is_fed_where_nobody_minds(backend):
     X, _, _ = numbers()
     X[20, 1] = np.nan
-    assert np.isnan(np.concatenate([x for x, _, _ in fed(Table(CountingBlocks(X))).blocks])[20, 1])
+    consumer = fed(Table(backend.backend.blocks(backend.make(X))))
+    assert np.isnan(np.concatenate([x for x, _, _ in consumer.blocks])[20, 1])
 
 
 def test_read_ahead_is_bounded_when_the_consumer_is_slow():
@@ -218,6 +219,8 @@ def test_read_ahead_is_bounded_when_the_consumer_is_slow():
         run([Stage("slow", consumer.fit())], table)
         most = max(read - 20 * (k + 1) for k, read in enumerate(reads))
         assert most <= 20 * (read_ahead() + 1)
+        # What blocks are sized by, and memory is refused by: those ahead and the one being fed, as read and as prepared.
+        assert most + 20 <= 20 * blocks_at_a_time() // 2
 
 
 def test_several_feeds_of_one_order_see_the_same_blocks_and_others_get_their_own_pass():
@@ -231,8 +234,11 @@ def test_several_feeds_of_one_order_see_the_same_blocks_and_others_get_their_own
         assert_whole(consumer)
 
 
+@pytest.mark.parametrize("tile", [4, 1024])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_a_statistic_rides_along(shuffle):
+def test_a_statistic_rides_along(shuffle, tile, monkeypatch):
+    for module in (feeds, preparation):
+        monkeypatch.setattr(module, "run_of_rows", lambda row_bytes: tile)
     answers = []
 
     def moments():
@@ -303,13 +309,43 @@ def test_no_block_is_short_and_each_is_from_all_over(n):
         assert 0.3 < np.mean([starts[k] < n / 2 for k in group]) < 0.7
 
 
-def test_a_short_block_of_a_table_that_cannot_be_cut_is_not_fed_last():
-    blocks = ooclearn.scan(lambda: [np.zeros((64, 2))] * 25 + [np.zeros((10, 2))])
-    grouped = Grouped(Table(blocks), Order(block_rows=160, shuffle=True, seed=0))
+@pytest.mark.parametrize("n", range(11, 120, 12))
+def test_no_block_is_longer_than_asked_for(n):
+    """Strips differ by a row, which counts where they are short."""
+    for block_rows in (3, 8, 10, 13):
+        grouped = Grouped(Table(ooclearn.scan(np.zeros((n, 2)))), Order(block_rows, shuffle=True, seed=0))
+        assert grouped.largest <= block_rows
+
+
+@pytest.mark.parametrize("blocks", [5, 25])
+def test_a_short_block_of_a_table_that_cannot_be_cut_is_not_fed_last(blocks):
+    scanned = ooclearn.scan(lambda: [np.zeros((64, 2))] * blocks + [np.zeros((10, 2))])
+    grouped = Grouped(Table(scanned), Order(block_rows=160, shuffle=True, seed=0))
     lengths = grouped.table.X.lengths
     rows = [sum(lengths[k] for k in group) for group in grouped.groups]
-    assert sum(rows) == 1610
+    assert sum(rows) == 64 * blocks + 10
+    assert len(rows) > 2
     assert rows[-1] >= 128
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_blocks_of_a_table_that_cannot_be_cut_are_joined_to_the_length_asked_for(shuffle):
+    blocks = ooclearn.scan(lambda: [np.zeros((5, 2))] * 8)
+    grouped = Grouped(Table(blocks), Order(10, shuffle=shuffle))
+    assert [len(group) for group in grouped.groups] == [2] * 4
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_rows_of_one_dimension(shuffle):
+    consumer = fed(Table(ooclearn.scan(np.arange(N))), order=Order(9, shuffle), finite=True)
+    rows = np.concatenate([X for X, _, _ in consumer.blocks])
+    assert sorted(rows) == list(range(N))
+    assert (rows.tolist() == list(range(N))) is not shuffle
+
+
+def test_rows_longer_than_a_block_of_bytes_are_fed_one_by_one():
+    with ooclearn.config_context(block_bytes=1):
+        assert fed(table_of()).lengths == [1] * N
 
 
 @pytest.mark.parametrize("classes", [2, 5])

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from ooclearn._namespace import column_sums, matmul
+from ooclearn._namespace import column_sums, column_sums_of_squares, matmul
 
 
 class TestMatmul:
@@ -75,3 +75,37 @@ class TestColumnSums:
         expected = (wide if w is None else wide * weight[:, None]).sum(axis=0)
         assert sums.shape == (columns,)
         np.testing.assert_allclose(backend.back(sums), expected, rtol=max(1e-12, backend.within(20)))
+
+    @pytest.mark.parametrize("weights", ["equal", "uniform", "exponential", "zeros and ones", "heavy"])
+    @pytest.mark.parametrize("order", ["C", "F"])
+    @pytest.mark.parametrize(("rows", "columns"), [(255, 3), (257, 5), (26_240, 20), (24_960, 21), (104_896, 5)])
+    @pytest.mark.parametrize("squares", [False, True])
+    def test_weights_cost_few_digits(self, rows, columns, order, weights, squares):
+        """A column of two values is the worst: in one long chain all roundings go the same way, thousands of them."""
+        rng = np.random.default_rng(rows + columns)
+        x = np.asarray(rng.exponential(1, (rows, columns)), order=order)
+        x[:, -1] = np.where(rng.random(rows) < 0.3, 0.7, 1 / 3)
+        w = {
+            "equal": np.full(rows, 0.3),
+            "uniform": rng.uniform(0, 1, rows),
+            "exponential": rng.exponential(1, rows),
+            "zeros and ones": (rng.random(rows) < 0.5).astype(float),
+            "heavy": rng.pareto(1.1, rows),
+        }[weights]
+        got = column_sums_of_squares(x, w) if squares else column_sums(x, w)
+        for j in (0, columns - 1):
+            column = x[:, j].astype(np.longdouble) ** (2 if squares else 1) * w
+            assert abs(got[j] - column.sum()) <= 64 * np.finfo(np.float64).eps * column.sum()
+
+    @pytest.mark.parametrize("rows", [1, 2, 255, 256, 257, 1024, 1025])
+    @pytest.mark.parametrize("cell", [np.nan, np.inf, -np.inf])
+    @pytest.mark.parametrize("at", [0, -1])
+    @pytest.mark.parametrize("columns", [1, 3, 4])
+    def test_a_cell_that_is_no_number_shows_whatever_its_weight(self, rows, cell, at, columns):
+        x, w = np.ones((rows, columns)), np.ones(rows)
+        x[at, -1], w[at] = cell, 0
+        for order in ("C", "F"):
+            with np.errstate(invalid="ignore"):
+                sums = column_sums(np.asarray(x, order=order), w)
+            assert np.isnan(sums[-1])
+            np.testing.assert_array_equal(sums[:-1], rows - 1)

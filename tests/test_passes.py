@@ -69,6 +69,17 @@ def test_a_fit_that_asks_for_nothing_reads_nothing():
     assert read.X.reads == read.y.reads == []
 
 
+def test_what_rides_waits_for_a_feed():
+    rider = Toy(Moments(), name="rider")
+    rider.stage.rides = True
+    fed = Toy(Extrema(), Feed(lambda _: None), name="fed")
+    plan = str(planned([rider.stage, fed.stage], table()))
+    assert plan.index("fed: Extrema") < plan.index("pass 2") < plan.index("rider: Moments")
+    alone = Toy(Moments())
+    alone.stage.rides = True
+    assert drive(alone)[0] == 1
+
+
 def test_independent_fits_share_their_passes():
     toys = [Toy(Moments()), Toy(Extrema(), Moments()), Toy(Moments(), Extrema(), Distinct())]
     passes, read = drive(*toys)
@@ -181,6 +192,7 @@ def test_a_plan_says_why():
     plan = planned([toy.stage for toy in CHAINS["classes and a feed"]()], table())
     text = str(plan)
     assert text.startswith("2 readings of X")
+    assert "reads X, y: 1.31e-06 GB, 4 blocks" in text
     assert "a: Moments; b: Distinct" in text
     assert "its own pass, since b gets its rows through a, which is fitted only then" in text
     assert "<table>" in plan._repr_html_()

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin, clone, is_classifier, is_regressor
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.pipeline import FeatureUnion
@@ -24,6 +25,7 @@ from threadpoolctl import threadpool_limits
 import ooclearn
 from ooclearn import Incremental, ParallelPostFit, Pipeline, make_pipeline
 from ooclearn.exceptions import DataError, PerformanceWarning
+from ooclearn.linear_model import Ridge
 from ooclearn.preprocessing import MinMaxScaler, StandardScaler
 from ooclearn.testing import check_estimator
 from ooclearn.testing.turned import CONTAINERS
@@ -225,10 +227,24 @@ class TestOfScikitLearn:
             lambda: pipe.predict(X),
             lambda: pipe.score(X, y),
             lambda: pipe.predict(ooclearn.scan(X)),
+            lambda: pipe.score(ooclearn.scan(X), y),
             lambda: pipe[:-1].transform(ooclearn.scan(X)),
+            lambda: pipe[:-1].inverse_transform(ooclearn.scan(X)),
         ):
             with pytest.raises(NotFittedError):
                 call()
+
+    def test_a_weighted_score_is_routed(self):
+        X, y = rows()
+        with sklearn.config_context(enable_metadata_routing=True):
+            pipe = make_pipeline(StandardScaler(), Ridge()).fit(X, y)
+            for data in (X, ooclearn.scan(X)):
+                with pytest.raises(UnsetMetadataPassedError):
+                    pipe.score(data, y, sample_weight=np.ones(len(X)))
+            pipe[-1].set_score_request(sample_weight=True)
+            weights = np.arange(len(X), dtype=float)
+            got = [pipe.score(data, y, sample_weight=weights) for data in (X, ooclearn.scan(X))]
+            assert got == pytest.approx([pipe[-1].score(pipe[:-1].transform(X), y, sample_weight=weights)] * 2)
 
     def test_clone_and_pickle(self):
         X, y = rows()

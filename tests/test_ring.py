@@ -14,15 +14,16 @@ import ooclearn
 from ooclearn.backend import get_backend
 from ooclearn.decomposition import PCA
 from ooclearn.events import Work
-from ooclearn.exceptions import BlockMemoryError, NonFiniteError, ReadError, SourceChangedError
+from ooclearn.exceptions import BlockMemoryError, DataError, NonFiniteError, ReadError, SourceChangedError
 from ooclearn.incremental import Incremental
 from ooclearn.linear_model import LogisticRegression, Ridge
+from ooclearn.partial import takes_device_arrays
 from ooclearn.pipeline import make_pipeline
 from ooclearn.preprocessing import StandardScaler
 from ooclearn.ring import Residents, Ring
 from ooclearn.statistics import Join, Moments, merge_all
 from ooclearn.table import Rows, Table
-from ooclearn.testing import nothing_left
+from ooclearn.testing import CountingBlocks, nothing_left
 from ooclearn.testing.device import FakeDevice, FakeStream, register_fake
 from ooclearn.testing.syncs import no_synchronisation, values_of
 from ooclearn.testing.tables import uneven_cut
@@ -144,6 +145,18 @@ class TestDelivery:
 
         with ooclearn.config_context(block_bytes=100), nothing_left(), pytest.raises(ZeroDivisionError, match="work"):
             Ring(FakeDevice(delay=0.001), table(X, cut=(50,) * 60)).deliver(take, lambda: None, work=WORK)
+
+    def test_blocks_that_are_not_as_long_as_they_say_are_named(self):
+        """One row where many were declared would be copied to all of their places."""
+
+        class Short(CountingBlocks):
+            def gather(self, group, buffered=None):
+                return super().gather(group)[:1]
+
+        rows = Short(numbers()[0])
+        with nothing_left(), pytest.raises(DataError, match=r"shape \(1, 3\) where .* was declared") as error:
+            Ring(FakeDevice(), Table(rows)).deliver(lambda *_: None, lambda: None, work=WORK)
+        assert (error.value.source, error.value.block) == (rows.name, 0)
 
     def test_a_file_that_shrinks_is_named(self, tmp_path, fake):
         X, _, _ = numbers()
@@ -437,6 +450,12 @@ class TestFeeds:
         assert "(is fed arrays of device)" in str(model.explain(rows, ooclearn.scan(y)))
         model.fit(rows, ooclearn.scan(y))
         assert model.estimator_.seen == N
+
+    def test_classes_of_cuml_are_known_by_their_module(self):
+        theirs = type("MBSGDClassifier", (), {"__module__": "cuml.linear_model.mbsgd_classifier"})
+        own = type("Own", (theirs,), {"takes_device_arrays": False})
+        assert [takes_device_arrays(one()) for one in (theirs, type("Mine", (theirs,), {}), own)] == [True, True, False]
+        assert not takes_device_arrays(SGDClassifier())
 
 
 def test_residents_are_what_a_pass_has_brought():

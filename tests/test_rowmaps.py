@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
-from ooclearn.rowmaps import Affine, Chain, Columns, RowMap, Rowwise, compose, map_into
+import ooclearn
+from ooclearn.backend import get_backend
+from ooclearn.beside import as_affine
+from ooclearn.rowmaps import Affine, Chain, Columns, RowMap, Rowwise, compose, kind_of, map_into
 
 # One map after the other rounds a few times; composed into one it rounds otherwise.
 ROUNDINGS = 1e3
@@ -227,3 +231,51 @@ def test_one_number_stands_for_all_columns(n):
 def test_one_column_taken_twice_before_a_matrix():
     chain = [Columns((0,)), Affine(center=np.array([1.0])), Columns((0, 0)), Affine(np.array([[1.0], [2.0]]))]
     np.testing.assert_array_equal(compose(*chain)(np.array([[3.0], [4.0]])), [[6.0], [9.0]])
+
+
+@pytest.mark.parametrize("offset", [None, np.array([1.0, 2.0])])
+def test_shifts_one_after_the_other_as_one_affine_map_keep_their_digits(offset):
+    """Far from 0, products with a matrix would lose what the difference of the centres keeps."""
+    far = np.array([1e8, -3e8]) + 1 / 3
+    scale = Affine(np.array([3.0, 7.0]), divide=True)
+    chain = Chain((Affine(center=far, offset=offset), Affine(center=np.array([0.1, 0.2])), Columns((1, 0)), scale))
+    X = np.random.default_rng(2).standard_normal((20, 2))
+    np.testing.assert_allclose(as_affine(chain, 2)(X + far), chain(X + far), rtol=0, atol=1e-14)
+    matrix = RNG.normal(0, 1, (2, 2))
+    np.testing.assert_array_equal(as_affine(Chain((Columns((0, 1)), Affine(matrix, center=far))), 2).center, far)
+
+
+@pytest.mark.parametrize(
+    ("row_map", "kind"),
+    [
+        (None, "same"),
+        (Affine(), "diagonal"),
+        (Affine(np.ones(2), center=np.ones(2)), "diagonal"),
+        (Affine(np.ones((2, 3))), "affine"),
+        (Affine(np.ones((2, 1)), squeeze=True), None),
+        (Columns((1, 0)), "columns"),
+        (Rowwise(np.sign), None),
+        (Chain((Columns((0,)), Affine(np.ones((1, 3))))), None),
+    ],
+)
+def test_the_kind_of_a_map_says_what_can_be_seen_through_it(row_map, kind):
+    assert kind_of(row_map) == kind
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(st.integers(1, 700), st.sampled_from([64, 100]), st.integers(1, 3))
+def test_an_array_is_mapped_by_runs_to_what_it_is_mapped_to_as_one(n, run, workers):
+    X = np.random.default_rng(n).normal(size=(n, 2))
+    scaled = Affine(np.array([2.0, 3.0]), center=np.array([1.0, -1.0]))
+    with pytest.MonkeyPatch.context() as patched, ooclearn.config_context(workers=workers):
+        patched.setattr("ooclearn_backends.numpy.run_of_rows", lambda *_: run)
+        for row_map in (scaled, Affine(np.ones((2, 1)), squeeze=True), Columns((1,))):
+            np.testing.assert_array_equal(get_backend("numpy").map(row_map, X), row_map(X))
+
+
+@pytest.mark.parametrize("offset", [None, np.array([0.5, -1.0, 2.0])])
+def test_sparse_rows_through_a_matrix_are_what_dense_ones_are(offset):
+    X = sparse.random_array((20, 4), density=0.4, format="csr", rng=0)
+    matrix = np.arange(12.0).reshape(4, 3)
+    for row_map in (Affine(matrix, offset=offset), Affine(matrix[:, :1], offset=None, squeeze=True)):
+        np.testing.assert_allclose(row_map(X), row_map(X.toarray()), rtol=1e-14)

@@ -226,6 +226,7 @@ class TestScoring:
         assert ParallelPostFit(fitted, scoring="accuracy").score(source, y) == fitted.score(X, y)
         model = ParallelPostFit(fitted, scoring=lambda estimator, X, y: float(np.sum(estimator.predict(X) == y)))
         assert model.score(source, y) == accuracy_score(y, fitted.predict(X), normalize=False)
+        assert ParallelPostFit(fitted, scoring=lambda estimator, X, y: float(y is None)).score(source) == 1
 
     def test_of_an_estimator_without_a_score(self):
         from sklearn.cluster import Birch

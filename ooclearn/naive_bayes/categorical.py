@@ -152,8 +152,7 @@ class _Looked:
         xp = namespace(block)
         wide = float_dtype(block)
         at = xp.astype(block, int_dtype(block), copy=False)
-        out = xp.zeros((at.shape[0], len(self.offset)), dtype=wide) if isinstance(block, np.ndarray) else None
-        out = like(np.zeros((at.shape[0], len(self.offset))), block, wide) if out is None else out
+        out = like(np.zeros((at.shape[0], len(self.offset))), block, wide)
         if not at.shape[0]:
             return out
         if bool(xp.any(at < 0)):

@@ -115,7 +115,7 @@ class ClassMoments:
     def state(self, origin: Sums, sums: Sums, rows: int, /) -> ClassMomentsState | None:  # noqa: ARG002  (the protocol's)
         """Return the state of all rows; None where a cell is not finite, a weight is none, or digits are lost."""
         squares = sums["squares"]
-        if sums["bad"] or not (np.isfinite(sums["off"]).all() and np.isfinite(squares).all()):
+        if sums["bad"] or not np.isfinite(squares).all():
             return None
         means, offset, order = _means(origin, sums)
         # The same products as in `of`: those of a class of one row cancel to the last bit.
@@ -230,7 +230,7 @@ class ClassScatter:
     def state(self, origin: Sums, sums: Sums, rows: int, /) -> ClassScatterState | None:  # noqa: ARG002  (the protocol's)
         """Return the state of all rows; None where a cell is not finite, a weight is none, or digits are lost."""
         products = sums["products"]
-        if sums["bad"] or not (np.isfinite(sums["off"]).all() and np.isfinite(products).all()):
+        if sums["bad"] or not np.isfinite(products).all():
             return None
         means, offset, order = _means(origin, sums)
         off = offset * np.sqrt(means[2])[:, None]

@@ -101,8 +101,8 @@ def _refuse_entries(rows: Any, role: str, *, missing_allowed: bool = False) -> N
 
 def _refuse(bad: Array, what: str, role: str = "X") -> None:
     bad = backend_of(bad).to_host(bad)
-    places = np.argwhere(bad)
-    if len(places):
+    if bad.any():  # places are looked for only then: that takes longer than all sums
+        places = np.argwhere(bad)
         column = int(places[0][1]) if bad.ndim > 1 else None
         raise _found(what, role, len(places), bad.shape[0], int(places[0][0]), column)
 

@@ -15,7 +15,7 @@ from ooclearn.rowmaps import Columns, Kind, RowMap
 from ooclearn.statistics.by_class import ClassMoments, ClassMomentsState
 from ooclearn.statistics.checks import refuse_negative, refuse_nonfinite, refuse_weights
 from ooclearn.statistics.class_tiles import ClassTile
-from ooclearn.statistics.coded import ClassSummer, classes_of_both, codes_of, host, labels_of, placed
+from ooclearn.statistics.coded import ClassSummer, class_weights, classes_of_both, codes_of, host, labels_of, placed
 from ooclearn.statistics.distinct import Counts, Distinct, DistinctState
 from ooclearn.statistics.extrema import Extrema, ExtremaState
 from ooclearn.statistics.join import Join
@@ -267,7 +267,7 @@ def _weights(rows: Rows, codes: Array, k: int, wide: Any) -> tuple[Array | None,
     # Sparse rows, and NumPy's, are on the host, wherever their weights are.
     here = isinstance(rows.X, np.ndarray) or hasattr(rows.X, "tocsr")
     w = on_host if here else namespace(rows.w).astype(rows.w, wide, copy=False)
-    return w, np.bincount(codes, weights=on_host, minlength=k)
+    return w, class_weights(codes, k, on_host)
 
 
 @dataclass(frozen=True, eq=False)

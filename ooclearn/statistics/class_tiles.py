@@ -11,7 +11,7 @@ from ooclearn.buffers import local_buffers
 from ooclearn.statistics.added import rounding_of, widened
 from ooclearn.statistics.centred import product, refuse, rooted
 from ooclearn.statistics.checks import refuse_weights
-from ooclearn.statistics.coded import ClassSummer, codes_of, host, labels_of
+from ooclearn.statistics.coded import ClassSummer, class_weights, codes_of, host, labels_of
 from ooclearn.statistics.means import sum_and_rest
 from ooclearn.types import Array
 
@@ -55,7 +55,7 @@ class ClassTile:
             refuse_weights(w)
             on_host = host(w)
             w = on_host if isinstance(x, np.ndarray) else namespace(x).astype(w, x.dtype, copy=False)
-            self.weight = np.bincount(codes, weights=on_host, minlength=k)
+            self.weight = class_weights(codes, k, on_host)
         self._w = w
         summer = ClassSummer(codes, k, x, w)
         self.sums = summer.sums

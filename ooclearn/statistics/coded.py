@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn._namespace import device_of, like, matmul, namespace
+from ooclearn._namespace import device_of, like, matmul, namespace, ones
 from ooclearn.backend import backend_of
 from ooclearn.exceptions import DataError
 from ooclearn.statistics.added import target_of
@@ -16,12 +16,25 @@ from ooclearn.types import Array
 if TYPE_CHECKING:
     from ooclearn.table import Rows
 
-__all__ = ["ClassSummer", "by_sorting", "classes_of_both", "codes_beside", "codes_of", "host", "labels_of", "placed"]
+__all__ = [
+    "ClassSummer",
+    "by_sorting",
+    "class_weights",
+    "classes_of_both",
+    "codes_beside",
+    "codes_of",
+    "host",
+    "labels_of",
+    "placed",
+]
 
 # Whole numbers that lie this close together are looked up by position, which beats sorting tenfold.
 _POSITIONS = 2**16
 # So many distinct numbers with a fraction are no labels: each class would cost the memory of a table of its own.
 _FRACTIONS = 100
+# So many rows, or more of many classes, are added up one after the other on the host, and then the sums of these runs:
+# a column of few different values would lose 4 of its 16 digits in one long chain.
+_RUN = 512
 # Where a library has no sparse product, membership is a matrix of zeros and ones, of so many cells at a time.
 _CELLS = 2**20
 
@@ -131,6 +144,31 @@ def by_sorting(y: Array, /) -> tuple[Array, Array]:
     return classes, codes
 
 
+def class_weights(codes: Array, n_classes: int, w: Array, /) -> Array:
+    """Return the sums of the weights of rows by class; all on the host."""
+    at, runs = _by_runs(codes, n_classes)
+    sums = np.bincount(at, weights=w, minlength=runs * n_classes)
+    return sums if runs == 1 else _over_runs(sums, runs)
+
+
+def _by_runs(codes: Array, n_classes: int) -> tuple[Array, int]:
+    """Return codes that tell runs of rows apart too, and how many runs there are; rows that are left join the last."""
+    length = max(_RUN, 32 * n_classes)
+    runs = len(codes) // length
+    if runs < 2:
+        return codes, 1
+    at = codes.copy()
+    at[: runs * length].reshape(runs, length)[...] += np.arange(0, runs * n_classes, n_classes)[:, None]
+    at[runs * length :] += (runs - 1) * n_classes
+    return at, runs
+
+
+def _over_runs(sums: Array, runs: int) -> Array:
+    """Return sums by class, given those by run and class."""
+    wide = sums.reshape(runs, -1)
+    return matmul(ones(runs, wide), wide).reshape(-1, *sums.shape[1:])
+
+
 def codes_beside(codes: Array, n_classes: int, x: Array, /) -> Array:
     """Return codes on the device of `x`; of few classes one byte a row goes there."""
     xp = namespace(x)
@@ -167,13 +205,17 @@ class ClassSummer:
         self._numpy = isinstance(x, np.ndarray)
         self._codes: Array = codes if self._numpy else codes_beside(codes, n_classes, x)
         self._members: Any = None
+        self._runs = 1
         if self._numpy:
             import scipy.sparse  # imported with the first table, not with the library
 
             n = len(codes)
-            ones = np.ones(n) if w is None else w
-            # A row of the table has one entry, in the column of its class.
-            self._members = scipy.sparse.csr_array((ones, codes, np.arange(n + 1)), shape=(n, n_classes)).T
+            weights = ones(n, x) if w is None else w
+            if x.ndim > 1:  # not the cells of sparse rows
+                codes, self._runs = _by_runs(codes, n_classes)
+            # A row of the table has one entry, in the column of its run and class.
+            shape = (n, self._runs * n_classes)
+            self._members = scipy.sparse.csr_array((weights, codes, np.arange(n + 1)), shape=shape).T
         elif n_classes * len(codes) <= cells:
             self._members = self._columns(0, n_classes, x.dtype)
 
@@ -186,7 +228,8 @@ class ClassSummer:
     def sums(self, x: Array, /) -> Array:
         """Return the (weighted) sums of the rows of `x` by class, of shape (classes, columns)."""
         if self._members is not None:
-            return matmul(self._members, x)
+            sums = matmul(self._members, x)
+            return sums if self._runs == 1 else _over_runs(sums, self._runs)
         step = max(1, self._cells // x.shape[0])
         runs = range(0, self.n_classes, step)
         parts = [matmul(self._columns(start, min(start + step, self.n_classes), x.dtype), x) for start in runs]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn._namespace import column_sums, column_sums_of_squares, namespace, ones
+from ooclearn._namespace import column_sums, column_sums_of_squares, minus, namespace, run_of
 from ooclearn.backend import backend_of
+from ooclearn.exceptions import DataError
 from ooclearn.rowmaps import Columns, Kind, RowMap
 from ooclearn.statistics.added import added, digits_lost, first_mean, rounding_of, weight_sums, widened
 from ooclearn.statistics.centred import centred, weights_of
@@ -41,7 +42,7 @@ class MomentsState:
     rest : ndarray
         What float64 cannot hold of that mean, so that the difference of two means keeps its digits.
     m2 : ndarray
-        Their weighted sum of squared deviations from the mean.
+        Their weighted sum of squared deviations from the mean; not finite where that overflows.
     rounding : float
         The rounding unit of what computed it: that of float64, or of float32 on a device that has no more.
     """
@@ -56,11 +57,13 @@ class MomentsState:
 
     def variance(self, *, correction: float = 0.0) -> Array:
         """Return the variance of each column, with ``n - correction`` below the line; NaN where there is no value."""
+        _refuse_overflow(self.m2, "squares of deviations from the mean")
         n = self.n - correction
         return np.divide(self.m2, n, out=np.full_like(self.m2, np.nan), where=n > 0)
 
     def means(self) -> Array:
         """Return the mean of each column; NaN where there is no value."""
+        _refuse_overflow(self.mean, "sums of columns")
         return np.where(self.n > 0, self.mean, np.nan)
 
     def __repr__(self) -> str:
@@ -137,23 +140,26 @@ class Moments:
             off, m2 = _about(centred(x, near), w, total)
             shift, off, m2 = _on_host(np.zeros(d) if near is None else near, off, m2)
         if not np.isfinite(m2).all():
-            return self._with_missing(x, ones(n, x) if w is None else w, total)
+            return self._with_missing(x, w, total)
         return MomentsState(n, total, np.full(d, total), *sum_and_rest(shift, off), m2, rounding_of(x))
 
-    def _with_missing(self, x: Array, one: Array, total: float) -> MomentsState:
+    def _with_missing(self, x: Array, w: Array | None, total: float) -> MomentsState:
         xp = namespace(x)
         refuse_infinite(x)
         missing = xp.isnan(x)
         there = xp.astype(xp.logical_not(missing), x.dtype)
-        x = xp.where(missing, xp.zeros_like(x), x)
-        count = column_sums(there, one)
-        safe = xp.where(count > 0, count, xp.ones_like(count))
-        mean = column_sums(x, one) / safe
-        centred = (x - mean) * there
-        shift = column_sums(centred, one) / safe
-        m2 = column_sums(centred * centred, one) - shift * shift * count
-        count, mean, shift, m2 = _on_host(count, mean, shift, xp.where(m2 > 0, m2, xp.zeros_like(m2)))
-        mean, rest = sum_and_rest(mean, np.where(count > 0, shift, 0.0))
+        x = xp.where(missing, xp.zeros_like(run_of(x, 0, 1)), x)
+        with np.errstate(invalid="ignore", over="ignore"):
+            count = column_sums(there, w)
+            safe = xp.where(count > 0, count, xp.ones_like(count))
+            mean = column_sums(x, w) / safe
+            centred = minus(x, mean)
+            centred = np.multiply(centred, there, out=centred) if isinstance(centred, np.ndarray) else centred * there
+            shift = column_sums(centred, w) / safe
+            m2 = column_sums_of_squares(centred, w) - shift * shift * count
+        count, mean, shift, m2 = _on_host(count, mean, shift, xp.where(m2 < 0, xp.zeros_like(m2), m2))
+        with np.errstate(invalid="ignore"):
+            mean, rest = sum_and_rest(mean, np.where(count > 0, shift, 0.0))
         return MomentsState(int(x.shape[0]), total, count, mean, rest, m2, rounding_of(x))
 
     def merge(self, a: MomentsState, b: MomentsState, /) -> MomentsState:
@@ -161,11 +167,13 @@ class Moments:
         n = a.n + b.n
         with np.errstate(invalid="ignore", divide="ignore"):
             share = np.where(n > 0, b.n / n, 0.0)
-        # A side without values has mean 0, and must not pull.
-        delta = np.where((a.n > 0) & (b.n > 0), (b.mean - a.mean) + (b.rest - a.rest), 0.0)
-        mean, rest = sum_and_rest(a.mean, a.rest + delta * share)
-        mean, rest = np.where(a.n == 0, b.mean, mean), np.where(a.n == 0, b.rest, rest)
-        m2 = a.m2 + b.m2 + delta * delta * (a.n * share)
+        # What overflows is not finite, and is refused when it is asked for.
+        with np.errstate(invalid="ignore", over="ignore"):
+            # A side without values has mean 0, and must not pull.
+            delta = np.where((a.n > 0) & (b.n > 0), (b.mean - a.mean) + (b.rest - a.rest), 0.0)
+            mean, rest = sum_and_rest(a.mean, a.rest + delta * share)
+            mean, rest = np.where(a.n == 0, b.mean, mean), np.where(a.n == 0, b.rest, rest)
+            m2 = a.m2 + b.m2 + delta * delta * (a.n * share)
         return MomentsState(a.rows + b.rows, a.weight + b.weight, n, mean, rest, m2, max(a.rounding, b.rounding))
 
     def origin(self, rows: Rows, /) -> Sums:
@@ -195,7 +203,7 @@ class Moments:
     def state(self, origin: Sums, sums: Sums, rows: int, /) -> MomentsState | None:
         """Return the state of all rows; None where a cell is infinite, a weight is none, or too many digits are lost."""
         count, off, squares = sums["count"], sums["off"], sums["squares"]
-        if sums["bad"] or not (np.isfinite(off).all() and np.isfinite(squares).all()):
+        if sums["bad"] or not np.isfinite(squares).all():
             return None
         there = count > 0
         offset = np.divide(off, count, out=np.zeros_like(off), where=there)
@@ -207,12 +215,25 @@ class Moments:
         return MomentsState(rows, weight, count, mean, rest, m2, float(origin["rounding"]))
 
 
+def _refuse_overflow(values: Array, what: str) -> None:
+    overflown = np.flatnonzero(~np.isfinite(values))
+    if len(overflown):
+        raise DataError(
+            f"{what} overflow float64, in {len(overflown):,} of {len(values):,} columns; scale the columns to a size near 1 "
+            "first. This is the first",
+            column=int(overflown[0]),
+            part="X",
+        )
+
+
 def _of_sparse(x: Array, w: Array | None) -> MomentsState:
     if w is not None:
         refuse_weights(w)
-    count, mean, rest, m2 = stored_moments(x, w)
+    with np.errstate(invalid="ignore", over="ignore"):
+        count, mean, rest, m2 = stored_moments(x, w)
+        mean, rest = sum_and_rest(mean, rest)
     total = float(x.shape[0] if w is None else np.sum(w, dtype=np.float64))
-    return MomentsState(int(x.shape[0]), total, count, *sum_and_rest(mean, rest), m2, float(np.finfo(np.float64).eps))
+    return MomentsState(int(x.shape[0]), total, count, mean, rest, m2, float(np.finfo(np.float64).eps))
 
 
 def _about(x: Array, w: Array | None, total: float) -> tuple[Array, Array]:

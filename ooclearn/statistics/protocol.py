@@ -139,9 +139,9 @@ def before(statistic: Any, kind: Kind | None, /) -> Any:
     return ask(kind)
 
 
-def after(statistic: Any, state: Any, row_map: RowMap | None, /) -> Any:
+def after(statistic: Any, state: Any, row_map: RowMap, /) -> Any:
     """Return the state of `statistic` behind a map, from that of what was asked of its input."""
-    if row_map is None or "X" not in parts_of(statistic):
+    if "X" not in parts_of(statistic):
         return state
     return statistic.after(state, row_map)
 

@@ -241,13 +241,15 @@ class TestPickles:
 @on("torch", "jax", "jax-x64")
 @pytest.mark.parametrize(
     "estimator",
-    [StandardScaler(), PCA(), Ridge(), LogisticRegression(), KMeans(2)],
+    [StandardScaler(), PCA(), Ridge(), LogisticRegression(), KMeans(2, random_state=0)],
     ids=lambda one: type(one).__name__,
 )
 def test_all_of_scikit_learns_checks(backend, estimator):
     if backend.rounding > 1e-10:
         pytest.skip("compared with float64")
-    check_estimator(estimator, on=backend.make)
+    why = "the start draws rows by their number: a repeated row is another than a row of twice the weight"
+    expected = {"check_sample_weight_equivalence_on_dense_data": why} if isinstance(estimator, KMeans) else {}
+    check_estimator(estimator, on=backend.make, expected_failed_checks=expected)
 
 
 @on("torch")
@@ -380,3 +382,14 @@ class TestJax:
             assert len(values.sharding.device_set) == 2, method
             if method != "predict" or MODELS[name][1] == "numbers":
                 assert_allclose(np.asarray(values), expected[method], rtol=1e-3, atol=1e-3, err_msg=method)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "bool"])
+@on("strict", "strict-device1", "strict-no_float64", "torch")
+def test_what_comes_from_the_host_keeps_its_dtype_where_the_device_has_it(backend, dtype):
+    values = np.array([0, 1, 1], dtype=dtype)
+    like = backend.make(np.zeros((1, 1), dtype=np.float32))
+    got = backend.backend.to_host(backend.backend.from_host(values, like=like))
+    kept = dtype if backend.has(dtype) else {"float64": "float32", "int64": "int32"}[dtype]
+    assert got.dtype == kept
+    assert_array_equal(got, values)

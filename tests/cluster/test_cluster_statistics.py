@@ -11,6 +11,7 @@ from ooclearn.cluster.drawing import DrawnRows
 from ooclearn.cluster.sums import ClusterSums
 from ooclearn.rowmaps import Affine, Columns
 from ooclearn.statistics import merge_all
+from ooclearn.statistics.held import as_held
 from ooclearn.statistics.protocol import after, before
 from ooclearn.table import Rows
 from ooclearn.testing import check_statistic
@@ -206,3 +207,10 @@ def test_distances_of_device_blocks(backend):
     labels = host(nearest_label(block, centers=CENTERS))
     assert labels.dtype == np.int32
     np.testing.assert_array_equal(labels, exact.argmin(axis=1))
+
+
+def test_centres_are_rounded_only_where_the_device_holds_no_more(backend):
+    centers = np.array([[0.1, 1 / 3]])
+    held = as_held(centers, backend.backend.blocks(backend.make(np.ones((2, 2)))).read(0))
+    rounded = centers if backend.has("float64") else centers.astype(np.float32)
+    np.testing.assert_array_equal(held, rounded)

@@ -293,7 +293,7 @@ def test_given_centers_run_once():
         (KMeans(1000), r"n_samples=900 should be >= n_clusters=1000"),
         (KMeans(3, init=np.zeros((2, 3))), "does not match the number of clusters 3"),
         (KMeans(3, init=np.zeros((3, 4))), "does not match the number of features of the data 3"),
-        (KMeans(3, init=np.full((3, 3), np.nan)), "initial centers contain NaN"),
+        (KMeans(3, init=np.diag([0.0, np.nan, 0.0])), "initial centers contain NaN"),
         (KMeans(3, init=np.zeros(3)), "initial centers have shape"),
         (KMeans(3, init=lambda X, n_clusters, random_state: X[:2]), "does not match the number of clusters 3"),
         (KMeans(0), "n_clusters"),

@@ -57,6 +57,14 @@ def test_pca(backend, n_components, whiten):
     assert back.dtype == X.dtype
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_as_many_components_as_are_most_likely(seed):
+    """Of few rows, where no gap between the variances says how many, every term of the evidence counts."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((int(rng.integers(10, 40)), 6)) * np.exp(rng.standard_normal(6))
+    assert ours.PCA("mle").fit(X).n_components_ == theirs.PCA("mle").fit(X).n_components_
+
+
 @pytest.mark.parametrize("n_components", [None, 2, 0.8, "mle", 0])
 def test_the_model_of_pca(backend, n_components):
     X = table(dtype=dtype_of(backend))

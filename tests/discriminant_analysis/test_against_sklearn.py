@@ -321,3 +321,11 @@ def test_a_class_of_fewer_rows_than_columns(n, reg_param):
         assert found[0] == found[1]
     else:
         np.testing.assert_allclose(found[1], found[0], rtol=1e-7)
+
+
+def test_what_a_pooled_scatter_does_not_tell_is_asked_for_before_the_first_part():
+    X, y = table()
+    model = ours.LinearDiscriminantAnalysis().partial_fit(X, y)
+    model.set_params(priors=[0.2, 0.3, 0.5], store_covariance=True)
+    with pytest.raises(ValueError, match="must be set before the first partial_fit"):
+        model.partial_fit(X, y)

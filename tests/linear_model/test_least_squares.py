@@ -199,6 +199,7 @@ def test_folds_take_one_reading_whatever_the_number_of_penalties():
     X, y, _ = table(offset=1e4)
     alphas = np.logspace(-3, 3, 20)
     blocks = CountingBlocks(X, uneven_cut(len(X)))
+    assert ours.RidgeCV(alphas=alphas, cv=3).fit(X, np.ones(len(X))).best_score_ == 1.0
     model = ours.RidgeCV(alphas=alphas, cv=7)
     plan = model.explain(blocks, y)
     model.fit(blocks, y)

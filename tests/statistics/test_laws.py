@@ -12,6 +12,7 @@ import pytest
 import ooclearn
 import ooclearn.statistics
 from ooclearn.events import Work
+from ooclearn.exceptions import DataError
 from ooclearn.rowmaps import Columns, Rowwise
 from ooclearn.statistics import (
     ClassMoments,
@@ -36,6 +37,7 @@ from ooclearn.statistics import (
     merge_all,
 )
 from ooclearn.statistics.class_sums import ClassCategories, ClassSums
+from ooclearn.statistics.protocol import contained
 from ooclearn.table import Rows, Table
 from ooclearn.testing import check_contained, check_naturality, check_statistic
 from ooclearn.testing.comparing import CELL_ROUNDINGS, assert_close, assert_identical, leaves, sway
@@ -209,6 +211,7 @@ STATISTICS = {
         Through(Extrema(), Rowwise(halved, out_dtype="float", host=True)), exact=True, natural=False
     ),
 }
+PRODUCTS = (Scatter, Triangle, FourthMoments, CrossScatter, ClassMoments, ClassScatter)
 CONTAINED = {
     "moments in the scatter": ("Scatter", "Moments"),
     "moments in the scatter with targets": ("Scatter with targets", "Moments"),
@@ -268,6 +271,25 @@ def test_only_what_cannot_be_seen_through_is_left_out():
 def test_what_is_contained_is_what_is_asked(name):
     one, other = (STATISTICS[key] for key in CONTAINED[name])
     check_contained(one.statistic, other.statistic, rows=one.drawn, examples=20, **other.law)
+
+
+def test_what_is_not_contained_is_asked():
+    assert contained(Scatter(), CrossScatter()) is contained(Scatter(), Scatter(target=True)) is None
+    assert contained(Triangle(), Triangle(target=True)) is None
+    assert contained(Through(Moments(), Columns((0, 1))), Through(Moments(), Columns((1, 2)))) is None
+
+
+@pytest.mark.parametrize(
+    "one",
+    [Join(other=Extrema(), moments=Moments()), Moments(), Through(Scatter(), Columns((0, 2, 1)))],
+    ids=lambda one: type(one).__name__,
+)
+def test_what_is_contained_in_a_join_or_in_other_columns_is_not_asked(one):
+    rows = made_rows(30, [Column("normal", 3.0), Column("normal"), Column("integers")])
+    asked = Moments() if isinstance(one, Join) else Through(Moments(), Columns((1, 2)))
+    got, expected = contained(one, asked)(one.of(rows)), asked.of(rows)
+    np.testing.assert_allclose(got.means(), expected.means(), rtol=1e-12)
+    np.testing.assert_allclose(got.variance(), expected.variance(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4, 1e8])
@@ -334,3 +356,17 @@ def test_one_cut_gives_the_same_bits_on_every_backend_of_the_host(listed, host_b
     with ooclearn.config_context(workers=1):
         expected = host.backend.fold(host, statistic, work=Work("fold", "bits"))
     assert_identical(got, expected, host_backend.name)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e308, -1e308])
+@pytest.mark.parametrize("name", [name for name, one in STATISTICS.items() if isinstance(one.statistic, PRODUCTS)])
+def test_what_overflows_is_refused_and_no_warning_is_given(name, size):
+    """Sums, squares and products of deviations, of cells of either sign or of one."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(0.5, 1.7, (50, 2)) * size * np.where(rng.random((50, 2)) < 0.5, -1 if size > 0 else 1, 1)
+    rows = Rows(X, np.arange(50) % 2)
+    if size == 1e200 and name.startswith("Triangle"):  # it squares nothing
+        assert np.isfinite(STATISTICS[name].statistic.of(rows).factor).all()
+        return
+    with pytest.raises(DataError, match="overflow float64; scale"):
+        STATISTICS[name].statistic.of(rows)

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from ooclearn.exceptions import DataError, NonFiniteError
 from ooclearn.statistics import Moments, merge_all
@@ -90,6 +91,36 @@ def test_a_constant_beside_columns_about_0_has_no_variance(rows, value):
     assert got.mean[1] == value
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.05])
+@pytest.mark.parametrize("weights", [None, "equal", "uniform", "zeros and ones", "heavy"])
+@pytest.mark.parametrize("ratio", [0.0, 1e3, 1e6])
+def test_weights_and_missing_values_cost_few_digits(ratio, weights, missing):
+    """A column of two values is the worst: in one long chain all roundings go the same way, thousands of them."""
+    rng = np.random.default_rng(14)
+    rows = 104_896
+    x = rng.standard_normal((rows, 5)) + ratio
+    x[:, 4] = ratio + (rng.random(rows) < 0.3)
+    x[rng.random(x.shape) < missing] = np.nan
+    w = {
+        None: None,
+        "equal": np.full(rows, 0.3),
+        "uniform": rng.uniform(0, 1, rows),
+        "zeros and ones": (rng.random(rows) < 0.5).astype(float),
+        "heavy": rng.pareto(1.1, rows),
+    }[weights]
+    got = Moments().of(Rows(x, None, w))
+    for j in (0, 4):
+        there = ~np.isnan(x[:, j])
+        weight = (np.ones(rows) if w is None else w)[there].astype(np.longdouble)
+        cells = x[there, j].astype(np.longdouble) - ratio
+        mean = (weight * cells).sum() / weight.sum()
+        m2 = (weight * (cells - mean) ** 2).sum()
+        error = (got.mean[j] - ratio) + got.rest[j] - mean
+        assert abs(error) <= 16 * EPS * np.sqrt(m2 / weight.sum())
+        assert abs(got.m2[j] - m2) <= 64 * EPS * m2
+        assert abs(got.n[j] - weight.sum()) <= 64 * EPS * weight.sum()
+
+
 def test_weights_are_repetitions():
     rng = np.random.default_rng(5)
     x = rng.standard_normal((50, 3))
@@ -145,3 +176,25 @@ def test_infinity_is_named_even_where_no_row_of_the_block_has_a_weight():
     with pytest.raises(NonFiniteError) as error:
         Moments().of(Rows(x, None, np.zeros(3)))
     assert (error.value.rows, error.value.column) == ((1, 2), 1)
+
+
+@pytest.mark.parametrize("block_rows", [1, 3])
+@pytest.mark.parametrize("made", [np.asarray, scipy.sparse.csr_array])
+@pytest.mark.parametrize("cells", [[1e200, -1e200, 0.0], [1e308, -1e308, 1.7e308], [1e308, -1e308, np.nan]])
+def test_squares_that_overflow_are_no_variance_of_0(cells, made, block_rows):
+    x = made(np.column_stack([np.arange(3.0), cells]))
+    moments = Moments()
+    state = merge_all(moments, [moments.of(Rows(x[i : i + block_rows])) for i in range(0, 3, block_rows)])
+    with pytest.raises(DataError, match="overflow float64, in 1 of 2 columns; scale") as error:
+        state.variance()
+    assert error.value.column == 1
+
+
+@pytest.mark.parametrize("block_rows", [1, 40])
+@pytest.mark.parametrize("made", [np.asarray, scipy.sparse.csr_array])
+def test_means_that_overflow_are_refused(made, block_rows):
+    x = made(np.repeat([[1e308], [-1e308]], 20, axis=0) * 1.7)
+    moments = Moments()
+    state = merge_all(moments, [moments.of(Rows(x[i : i + block_rows])) for i in range(0, 40, block_rows)])
+    with pytest.raises(DataError, match="overflow float64, in 1 of 1 columns; scale"):
+        state.means()

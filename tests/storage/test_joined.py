@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ooclearn
-from ooclearn.exceptions import DataError
+from ooclearn.exceptions import DataError, SourceChangedError
 from ooclearn.preprocessing import StandardScaler
 from ooclearn.storage.arrays import converted
 
@@ -51,6 +51,23 @@ def test_the_greatest_of_64_bits_without_a_sign():
         ooclearn.scan([FLOATS, whole(2**64 - 1, dtype=np.uint64)]).to_numpy()
     # Nothing but whole numbers, and yet NumPy has no dtype that holds all of both.
     assert ooclearn.scan([whole(3), whole(2**60, dtype=np.uint64)]).dtype == np.float64
+
+
+def test_the_file_of_a_row_is_named(tmp_path):
+    first, second = files = of_files(tmp_path, FLOATS, FLOATS[:2])
+    named = [ooclearn.scan(files).name_at(row) for row in (0, 2, 3, 4)]
+    places = [(first, 0), (first, 2), (second, 0), (second, 1)]
+    assert named == [f"{file} (row {row} there)" for file, row in places]
+    # Where what is wrong is seen behind the last row, in a block without rows.
+    assert ooclearn.scan(files).name_at(5).startswith(str(second))
+
+
+def test_a_file_that_is_gone_is_named(tmp_path):
+    files = of_files(tmp_path, FLOATS, FLOATS)
+    blocks = ooclearn.scan(files)
+    files[1].unlink()
+    with pytest.raises(SourceChangedError, match=r"gone since it was scanned.*1\.npy"):
+        blocks.to_numpy()
 
 
 def test_blocks_of_a_callable():
