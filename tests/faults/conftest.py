@@ -62,6 +62,10 @@ class Container:
         """Return how messages begin to say where in a container of that name."""
         return f"(in {self.source(name)}"
 
+    def weights(self) -> str:
+        """Return what messages call weights that lie in w.npy or nowhere."""
+        return self.inside("w") if self.name in {"memmap", "scan"} else "(in sample_weight"
+
     @staticmethod
     def block_of(x: Any, row: int) -> int:
         """Return the number of the block of a container that a row lies in."""
