@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -275,26 +275,19 @@ def _nothing() -> None:
     """Stand behind all that was launched before."""
 
 
-class _Writers:
+class _Writers(Threads):
     """Threads that bring results to where they belong, and give their slots back."""
 
     def __init__(self, write: Callable[[_Given], None], slots: Sequence[Slot], n: int) -> None:
+        super().__init__(n, "writer")
         self._write = write
         self._given: SimpleQueue[_Given | None] = SimpleQueue()
         self._free: SimpleQueue[Slot] = SimpleQueue()
         for slot in slots:
             self._free.put(slot)
-        self._threads = Threads(self._work, n, "writer", self._stop)
-
-    def __enter__(self) -> Self:
-        self._threads.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # What was given is looked at to the end, so that of several blocks that fail the first is named.
-        self._threads.__exit__()
 
     def _stop(self) -> None:
+        # What was given is looked at to the end, so that of several blocks that fail the first is named.
         for _ in range(len(self._threads)):
             self._given.put(None)
 

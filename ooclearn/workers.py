@@ -62,23 +62,19 @@ class _Failure:
 class Threads:
     """Threads that all do the same, with the settings of the thread that makes them.
 
-    In a ``with`` block they run; at its end they are told to stop and waited for, however it comes.
+    In a ``with`` block they run; at its end they are told to stop and waited for, however it comes. A subclass gives
+    ``_work``, what each does, which raises nothing, and ``_stop``, which tells them to return soon and may be called
+    again. Nothing here refers to itself, so that what the work holds is let go with it, and not when garbage is collected.
 
     Parameters
     ----------
-    function : callable
-        What each does. It raises nothing, and returns soon after `stop` was called.
     n : int
         How many.
     name : str
         What they are called, for timelines.
-    stop : callable
-        Tells them to stop; it may be called again.
     """
 
-    def __init__(self, function: Callable[[], None], n: int, name: str, stop: Callable[[], None]) -> None:
-        self._function = function
-        self._stop = stop
+    def __init__(self, n: int, name: str) -> None:
         self._begun = 0
         # Both configurations belong to the thread that set them; others act for the one that asked.
         settings = sklearn.get_config(), config.get_config()
@@ -86,8 +82,11 @@ class Threads:
             threading.Thread(target=self._run, args=settings, name=f"{name}-{k}", daemon=True) for k in range(n)
         ]
 
-    def __len__(self) -> int:
-        return len(self._threads)
+    def _work(self) -> None:
+        raise NotImplementedError(f"{type(self).__name__} must define _work")  # a subclass's duty, not a path
+
+    def _stop(self) -> None:
+        raise NotImplementedError(f"{type(self).__name__} must define _stop")  # a subclass's duty, not a path
 
     def __enter__(self) -> Self:
         try:
@@ -105,6 +104,8 @@ class Threads:
         except KeyboardInterrupt:  # it may have come before they were told to stop
             self._end()
             raise
+        finally:
+            self._threads.clear()  # those that were never started hold what they were to do
 
     def _end(self) -> None:
         self._stop()
@@ -112,15 +113,16 @@ class Threads:
 
     def _run(self, sklearn_settings: dict[str, Any], settings: dict[str, Any]) -> None:
         with sklearn.config_context(**sklearn_settings), config.config_context(**settings):
-            self._function()
+            self._work()
 
 
-class _Crew(Generic[T]):
+class _Crew(Threads, Generic[T]):
     """Worker threads that take numbers in order and leave results for one consumer."""
 
     def __init__(
         self, function: Callable[[int], T], n: int, workers: int, ahead: int, name: str, *, yielding: bool
     ) -> None:
+        super().__init__(min(workers, n), name)
         self._function = function
         self._yielding = yielding
         self._at_work = 0
@@ -131,15 +133,10 @@ class _Crew(Generic[T]):
         self._consumed = 0
         self._stopped = False
         self._results: dict[int, T | _Failure] = {}
-        self._threads = Threads(self._work, min(workers, n), name, self._stop)
-
-    def __enter__(self) -> Self:
-        self._threads.__enter__()
-        return self
 
     def __exit__(self, *_: object) -> None:
         try:
-            self._threads.__exit__()
+            super().__exit__()
         finally:
             self._results.clear()
 

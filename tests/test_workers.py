@@ -27,6 +27,29 @@ def test_results_come_in_order(n, workers, ahead):
         assert list(ordered(slow_at_first, n, workers=workers, ahead=ahead)) == [i * i for i in range(n)]
 
 
+@pytest.mark.parametrize("stop", [5, 2], ids=["to the end", "early"])
+def test_what_the_function_holds_is_let_go_at_once(stop):
+    """Buffers of a pass, of some 100 MB, would wait for the next collection of garbage, beside those of the next pass."""
+
+    class Held:
+        def take(self, i):
+            return i
+
+    held = Held()
+    alive = weakref.ref(held)
+    gc.collect()
+    gc.disable()
+    try:
+        results = ordered(held.take, 5, workers=2)
+        for _ in range(stop):
+            next(results)
+        results.close()
+        del results, held
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize(("workers", "ahead"), [(2, 0), (3, 0), (2, 4), (1, 3)])
 def test_few_results_live_at_a_time_however_slow_the_consumer(workers, ahead):
     class Result:
