@@ -269,6 +269,7 @@ def _sums_of_runs(x: Array, weights: Array, k: int) -> Array:
     reshape = np.ndarray.reshape if isinstance(x, np.ndarray) else namespace(x).reshape
     of_runs = reshape(weights[:whole], (runs, 1, k)) @ reshape(run_of(x, 0, whole), (runs, k, d))
     of_runs = reshape(of_runs, (runs, d))
+    # Of many runs, the sums make a long chain in their turn.
     sums = column_sums(of_runs, None) if runs > 2 * k else matmul(ones(runs, x), of_runs)
     return sums if whole == n else sums + matmul(weights[whole:], run_of(x, whole, n))
 

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ARRAY_NAMES", "NoSubscript", "no_attribute", "warn_of_reading_whole"]
 
-# What an array has, and code that was given Blocks in place of one asks for.
-ARRAY_NAMES = frozenset(name for name in dir(np.ndarray) if not name.startswith("_"))
+# What an array has, and code that was given Blocks in place of one asks for; not what Blocks have, and say in their repr.
+ARRAY_NAMES = frozenset(name for name in dir(np.ndarray) if not name.startswith("_")) - {
+    "shape",
+    "dtype",
+    "ndim",
+    "nbytes",
+}
 
 _INSTEAD = (
     "Where a fitted estimator of scikit-learn asks for it, ooclearn.ParallelPostFit(estimator) predicts, transforms and "

@@ -198,6 +198,15 @@ def test_sparse_rows_have_the_bytes_that_they_store_on_average():
         assert blocks.row_bytes == pytest.approx(stored, rel=0.05)
 
 
+def test_a_subclass_that_forgets_its_shape_is_told_so():
+    class Forgetful(ooclearn.Blocks):
+        name = "rows"
+
+    for asked in ("shape", "ndim", "nbytes", "n_rows"):
+        with pytest.raises(AttributeError, match="'shape'"):
+            getattr(Forgetful(), asked)
+
+
 def test_reprs_say_where_what_and_how_much():
     blocks = ooclearn.scan(X, block_rows=20)
     assert repr(blocks) == "Blocks('array': 37 x 3 float64, 8.88e-07 GB, 2 blocks)"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from sklearn import preprocessing as sk
 from sklearn.linear_model import SGDClassifier
 
 import ooclearn
@@ -160,6 +161,19 @@ def trained(request) -> Any:
 def scaler(request) -> Any:
     """Estimators that are fitted on X alone."""
     return SCALERS[request.param]()
+
+
+PAIRS = {
+    "StandardScaler": (StandardScaler, sk.StandardScaler),
+    "MinMaxScaler": (MinMaxScaler, sk.MinMaxScaler),
+    "MaxAbsScaler": (MaxAbsScaler, sk.MaxAbsScaler),
+}
+
+
+@pytest.fixture(params=PAIRS)
+def pair(request) -> Any:
+    """A scaler of ours and its counterpart."""
+    return PAIRS[request.param]
 
 
 def bits(thing: Any) -> Any:

@@ -6,7 +6,6 @@ import datetime as dt
 
 import numpy as np
 import pytest
-from sklearn import preprocessing as sk
 from sklearn.linear_model import SGDClassifier
 
 import ooclearn
@@ -15,34 +14,9 @@ from ooclearn.exceptions import DataError, NonFiniteError
 from ooclearn.naive_bayes import BernoulliNB
 from ooclearn.pipeline import make_pipeline
 from ooclearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
+from scalers import assert_alike, host
 
 HOST = ("numpy", "memmap", "scan", "dask")
-PAIRS = {
-    "StandardScaler": (StandardScaler, sk.StandardScaler),
-    "MinMaxScaler": (MinMaxScaler, sk.MinMaxScaler),
-    "MaxAbsScaler": (MaxAbsScaler, sk.MaxAbsScaler),
-}
-
-
-@pytest.fixture(params=PAIRS)
-def pair(request):
-    """A scaler of ours and its counterpart."""
-    return PAIRS[request.param]
-
-
-def host(x):
-    if hasattr(x, "compute"):
-        return x.compute()
-    return x.to_numpy() if isinstance(x, ooclearn.Blocks) else np.asarray(x)
-
-
-def assert_alike(ours, theirs, **tolerance):
-    """Check that two fitted scalers have the same numbers."""
-    for name in ("mean_", "var_", "scale_", "min_", "data_min_", "data_max_", "data_range_", "max_abs_"):
-        if hasattr(theirs, name):
-            np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), err_msg=name, **tolerance)
-
-
 # Columns that are hard on arithmetic.
 
 

@@ -14,12 +14,7 @@ from ooclearn import Incremental
 from ooclearn.exceptions import DataWarning
 from ooclearn.pipeline import make_pipeline
 from ooclearn.preprocessing import StandardScaler
-
-
-def host(x):
-    if hasattr(x, "compute"):
-        return x.compute()
-    return x.to_numpy() if isinstance(x, ooclearn.Blocks) else np.asarray(x)
+from scalers import host
 
 
 @pytest.mark.parametrize("labels", [[0, 1], [1, 2], [-3, 0, 7], ["no", "yes"], [False, True], [2.0, 4.0]], ids=str)

@@ -7,39 +7,14 @@ import warnings
 import numpy as np
 import pytest
 from scipy import sparse
-from sklearn import preprocessing as sk
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 
 import ooclearn
 from ooclearn import Incremental
 from ooclearn.exceptions import NonFiniteError
 from ooclearn.pipeline import make_pipeline
-from ooclearn.preprocessing import Binarizer, MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
-
-PAIRS = {
-    "StandardScaler": (StandardScaler, sk.StandardScaler),
-    "MinMaxScaler": (MinMaxScaler, sk.MinMaxScaler),
-    "MaxAbsScaler": (MaxAbsScaler, sk.MaxAbsScaler),
-}
-
-
-@pytest.fixture(params=PAIRS)
-def pair(request):
-    """A scaler of ours and its counterpart."""
-    return PAIRS[request.param]
-
-
-def host(x):
-    if hasattr(x, "compute"):
-        return x.compute()
-    return x.to_numpy() if isinstance(x, ooclearn.Blocks) else np.asarray(x)
-
-
-def assert_alike(ours, theirs, **tolerance):
-    """Check that two fitted scalers have the same numbers."""
-    for name in ("mean_", "var_", "scale_", "min_", "data_min_", "data_max_", "data_range_", "max_abs_"):
-        if hasattr(theirs, name):
-            np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), err_msg=name, **tolerance)
+from ooclearn.preprocessing import Binarizer, Normalizer, StandardScaler
+from scalers import assert_alike, host
 
 
 @pytest.fixture
