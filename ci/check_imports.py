@@ -33,6 +33,7 @@ LAYERS = {
         "config",
         "events",
         "exceptions",
+        "products",
         "tiles",
         "types",
         "unlooked",

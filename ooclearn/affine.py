@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ooclearn._namespace import device_of, float_dtype, like, namespace, surely_finite, unwiden, widen
+from ooclearn._namespace import device_of, float_dtype, like, minus, namespace, surely_finite, unwiden, widen
 from ooclearn.exceptions import DataError
+from ooclearn.products import rows_times
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ class Affine:
     refuses_infinite : bool or ndarray of bool of shape (d,)
         Raise for infinities in the rows, or in these columns of them; NaN may be there. Only the sum of what comes
         out is looked at, while it is in the processor's cache, and the rows themselves where that is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.rowmaps import Affine
+    >>> scaled = Affine(np.array([2.0, 4.0]), center=np.array([1.0, 1.0]), divide=True)
+    >>> scaled(np.array([[3.0, 5.0]]))
+    array([[1., 1.]])
     """
 
     scale: Array | None = None
@@ -91,7 +100,20 @@ class Affine:
         return out
 
     def into(self, block: Array, out: Array, /) -> Array:
-        """Map a NumPy block into `out`, which may be the block itself; without temporary arrays."""
+        """Map a NumPy block into `out`, without temporary arrays where each column is mapped by itself.
+
+        Parameters
+        ----------
+        block : ndarray of shape (n, d)
+            What goes in.
+        out : ndarray
+            Where the result goes, of its shape and a floating dtype. May be the block itself.
+
+        Returns
+        -------
+        ndarray
+            `out`.
+        """
         if not self.diagonal or self.squeeze:
             out[...] = self(block)
             return out
@@ -136,11 +158,18 @@ class Affine:
 
     def _matrix(self, block: Array, wide: Array) -> Array:
         xp = namespace(block)
-        x = block if self.center is None else self._diagonal(block, wide, self._steps()[:1])
+        if self.center is None:
+            x = block
+        elif isinstance(block, np.ndarray):
+            x = minus(block, np.broadcast_to(np.asarray(self.center, dtype=np.float64), block.shape[1:]))
+        else:
+            x = self._diagonal(block, wide, self._steps()[:1])
         x = xp.astype(x, wide, copy=False)
         # Infinities make NaN, which whoever asked looks for; NumPy would warn besides, without a place.
         with np.errstate(invalid="ignore"):
-            x = x @ sent(self._kept, ("matrix",), self.scale, block, wide)
+            x = rows_times(x, sent(self._kept, ("matrix",), self.scale, block, wide))
+        if self.offset is not None and isinstance(x, np.ndarray):
+            return np.add(x, self.offset, out=x)
         return x if self.offset is None else x + sent(self._kept, ("offset",), self.offset, block, wide)
 
     def launched(self, block: Array, /) -> tuple[Array, Any]:
@@ -151,7 +180,13 @@ class Affine:
         return self.unlooked()(block), _infinite(block, columns, self._kept)
 
     def unlooked(self) -> Affine:
-        """Return this map for whoever looks at what comes out: infinities that go in come out, as such or as NaN."""
+        """Return this map for callers that look at the result: infinities that go in come out, as such or as NaN.
+
+        Returns
+        -------
+        Affine
+            The same map, which refuses nothing.
+        """
         if self.refuses_infinite is False:
             return self
         if "unlooked" not in self._kept:
@@ -192,13 +227,30 @@ class Affine:
         return floating(dtype) if self.out_dtype is None else self.out_dtype
 
     def factor(self) -> Array | None:
-        """Return what columns are multiplied by (None for 1)."""
+        """Return what columns are multiplied by.
+
+        Returns
+        -------
+        ndarray of shape (d,) or (d, k), or None
+            The scale, or one over it if the map divides; None for 1.
+        """
         if self.scale is None:
             return None
         return 1.0 / self.scale if self.divide else self.scale
 
     def taken(self, positions: Sequence[int], /) -> Affine:
-        """Return what the map of each column by itself does to the columns at these positions."""
+        """Return what a diagonal map does to some of its columns.
+
+        Parameters
+        ----------
+        positions : sequence of int
+            Which columns, in the order wanted.
+
+        Returns
+        -------
+        Affine
+            A diagonal map of so many columns.
+        """
         at = np.asarray(positions, dtype=np.int64)
 
         def of(values: Array | None) -> Array | None:
@@ -214,7 +266,18 @@ class Affine:
         )
 
     def then(self, after: RowMap, /) -> Affine | None:
-        """Return this map followed by `after` as one map, or None where that would lose digits or time."""
+        """Return this map followed by another, as one map.
+
+        Parameters
+        ----------
+        after : RowMap
+            What is done to the rows that come out.
+
+        Returns
+        -------
+        Affine or None
+            None where there is no one map for both, or it would lose digits or take more work than the two.
+        """
         if self.squeeze or not isinstance(after, Affine):
             return None
         if not self.diagonal:
@@ -294,7 +357,18 @@ def _infinite(block: Array, columns: Array | None, kept: dict[Any, Any]) -> Any:
 
 
 def refused_by_either(a: bool | Array, b: bool | Array, /) -> bool | Array:
-    """Return the columns in which one of two maps refuses infinities."""
+    """Return the columns in which one of two maps refuses infinities.
+
+    Parameters
+    ----------
+    a, b : bool or ndarray of bool of shape (d,)
+        Where each refuses them: everywhere, nowhere, or in some columns.
+
+    Returns
+    -------
+    bool or ndarray of bool of shape (d,)
+        Where one does.
+    """
     either = np.logical_or(a, b)
     return bool(either) if either.ndim == 0 else either
 

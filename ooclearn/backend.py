@@ -34,22 +34,80 @@ _MEANT = ("cuda", "gpu", "nvidia")
 
 
 class Backend(Protocol):
-    """What an adapter does: cut, fold, stream, map, and move blocks to the host and back."""
+    """What the adapter of an array library does: cut, fold, stream, map, and copy blocks to the host and back.
+
+    Attributes
+    ----------
+    name : str
+        What it is registered and configured by.
+    generic : bool
+        Whether it is asked last, after every backend that knows its library by name.
+    """
 
     name: str
     generic: bool  # asked last, after every backend that knows its library by name
 
     def owns(self, x: object, /) -> bool:
-        """Say whether `x` is a container or a block of this library, by its type, importing nothing."""
+        """Say whether an object is a container or a block of this library, by its type, importing nothing.
+
+        Parameters
+        ----------
+        x : object
+            Anything.
+
+        Returns
+        -------
+        bool
+            Whether the other verbs take it.
+        """
 
     def blocks(self, x: Any, /, *, name: str | None = None) -> Blocks:
-        """Return the container, cut into row blocks, without reading it."""
+        """Return a container, cut into row blocks, without reading it.
+
+        Parameters
+        ----------
+        x : container
+            One that this backend owns.
+        name : str, optional
+            What messages call it.
+
+        Returns
+        -------
+        Blocks
+            Its rows.
+        """
 
     def adopt(self, blocks: Blocks, /) -> Any:
-        """Return host `blocks` as a lazy container that this backend works on."""
+        """Return blocks of the host as a lazy container that this backend works on.
+
+        Parameters
+        ----------
+        blocks : Blocks
+            Of host arrays; not read.
+
+        Returns
+        -------
+        container
+            One that this backend owns, or Blocks of its arrays.
+        """
 
     def fold(self, table: Table, statistic: Statistic[Any], /, *, work: Work) -> Any:
-        """Read the table once; return the state of `statistic`, merged in block order in a fixed tree."""
+        """Read a table once and return the state of a statistic.
+
+        Parameters
+        ----------
+        table : Table
+            X, y and weights.
+        statistic : Statistic
+            What is asked.
+        work : Work
+            The pass, for those who watch it.
+
+        Returns
+        -------
+        state
+            Merged in block order in the tree of :class:`ooclearn.statistics.MergeTree`, whoever finished first.
+        """
 
     def stream(
         self,
@@ -61,19 +119,72 @@ class Backend(Protocol):
         ahead: int,
         work: Work,
     ) -> Iterator[T]:
-        """Yield ``function(i, rows)`` for each group of blocks, in order, at most `ahead` groups early.
+        """Yield what a function returns for groups of blocks, in order.
 
-        The rows of a group are those of its blocks, one block after the other. `function` runs in a worker.
+        Parameters
+        ----------
+        table : Table
+            X, y and weights.
+        groups : sequence of sequence of int
+            Numbers of the blocks of each group; its rows are theirs, one block after the other.
+        function : callable
+            Takes the number of the group and its :class:`~ooclearn.table.Rows`; runs in a worker.
+        ahead : int
+            How many groups are worked on early, at most: the memory is that of so many.
+        work : Work
+            The pass, for those who watch it.
+
+        Yields
+        ------
+        object
+            The result for the next group.
         """
 
     def map(self, row_map: RowMap, x: Any, /) -> Any:
-        """Apply `row_map` to a container: the same kind of container comes out, as lazy as it was."""
+        """Apply a row map to a container.
+
+        Parameters
+        ----------
+        row_map : RowMap
+            What is done to the rows of a block.
+        x : container
+            One that this backend owns.
+
+        Returns
+        -------
+        container
+            Of the same kind, as lazy as `x` was.
+        """
 
     def to_host(self, block: Array, /) -> np.ndarray[Any, Any]:
-        """Copy one block to host memory, if it is not there."""
+        """Copy one block to host memory, if it is not there.
+
+        Parameters
+        ----------
+        block : array
+            Of this library.
+
+        Returns
+        -------
+        ndarray
+            The block itself, or a view of it, where it lies on the host. The caller does not write to it.
+        """
 
     def from_host(self, values: Array, /, *, like: Array | None = None) -> Array:
-        """Copy host values to the library and device of the block `like`."""
+        """Copy host values to this library.
+
+        Parameters
+        ----------
+        values : array
+            NumPy's.
+        like : array, optional
+            A block whose device they are copied to; the default device without it.
+
+        Returns
+        -------
+        array
+            Of this library, of the same shape.
+        """
 
 
 _lock = threading.Lock()
@@ -88,7 +199,13 @@ def _nobody_loads() -> None:
 
 
 def backends() -> dict[str, Backend]:
-    """Return the installed backends by name, those that know a library before the general ones."""
+    """Return the installed backends, those that know one library before the general ones.
+
+    Returns
+    -------
+    dict of str to Backend
+        By name; NumPy's is the first.
+    """
     global _registered
     if _registered is None:
         with _lock:
@@ -123,7 +240,13 @@ def _ordered(found: dict[str, Backend]) -> dict[str, Backend]:
 
 
 def register(backend: Backend, /) -> None:
-    """Add a backend for this process, or put another in the place of one of that name."""
+    """Add a backend for this process, or put another in the place of one of that name.
+
+    Parameters
+    ----------
+    backend : Backend
+        Known by its ``name`` from now on, and asked before the general backends unless it is one.
+    """
     global _registered
     found = dict(backends())
     found[backend.name] = backend
@@ -134,10 +257,26 @@ def register(backend: Backend, /) -> None:
 def get_backend(name: str, /) -> Backend:
     """Return the backend of that name.
 
+    Parameters
+    ----------
+    name : str
+        Such as ``"numpy"``, ``"dask"``, ``"cupy"`` or ``"array_api"``.
+
+    Returns
+    -------
+    Backend
+        The adapter.
+
     Raises
     ------
     BackendError
         No backend of that name is installed.
+
+    Examples
+    --------
+    >>> from ooclearn.backend import get_backend
+    >>> get_backend("numpy").name
+    'numpy'
     """
     try:
         return backends()[name]
@@ -147,7 +286,18 @@ def get_backend(name: str, /) -> Backend:
 
 
 def owner_of(x: object, /) -> Backend | None:
-    """Return the backend that owns `x`, or None."""
+    """Return the backend that owns a container or block, if any does.
+
+    Parameters
+    ----------
+    x : object
+        Judged by its type; not read.
+
+    Returns
+    -------
+    Backend or None
+        None if no installed backend knows the type.
+    """
     for backend in backends().values():
         if backend.owns(x):
             return backend
@@ -157,10 +307,27 @@ def owner_of(x: object, /) -> Backend | None:
 def backend_of(x: object, /) -> Backend:
     """Return the backend that owns `x`.
 
+    Parameters
+    ----------
+    x : object
+        A container or a block; judged by its type, not read.
+
+    Returns
+    -------
+    Backend
+        The adapter.
+
     Raises
     ------
     BackendError
         No installed backend owns a container of this type.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.backend import backend_of
+    >>> backend_of(np.ones(3)).name
+    'numpy'
     """
     backend = owner_of(x)
     if backend is None:

@@ -174,17 +174,21 @@ class Estimator(BaseEstimator):
         return self
 
     def explain(self, X: Any, y: Any = None, sample_weight: Any = None) -> Plan:
-        """Return, without reading any data, the passes that ``fit`` will make.
+        """Return the passes that ``fit`` will make, without reading any data.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As for ``fit``.
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks of shape (n_samples,) or (n_samples, n_targets), optional
+            The targets, where ``fit`` takes any.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows, where ``fit`` takes any.
 
         Returns
         -------
         Plan
-            The passes, what each answers, what it reads, its memory, and why it is needed. It prints itself.
+            The passes: what each answers, what it reads, its memory, and why it is needed. A plan prints itself.
         """
         self._validate_params()
         working = unfitted_copy(self)
@@ -207,7 +211,7 @@ class RowMapTransformer(OneToOneFeatureMixin, TransformerMixin, Estimator):
         return compose(self._transform_map() if method == "transform" else self._inverse_row_map())
 
     def transform(self, X: Any) -> Any:
-        """Map the rows of `X`.
+        """Transform the rows of `X`, by blocks, in parallel.
 
         Parameters
         ----------
@@ -216,9 +220,15 @@ class RowMapTransformer(OneToOneFeatureMixin, TransformerMixin, Estimator):
 
         Returns
         -------
-        Same container as `X`
-            At once and in threads for arrays in memory; lazily, reading nothing, for Blocks, memory maps and
-            Dask arrays. Lists and data frames give NumPy arrays, or what ``set_output`` says.
+        Same container as `X`, of shape (n_samples, n_features_out)
+            Computed at once for arrays in memory; lazily, reading nothing yet, for Blocks, memory maps and Dask arrays.
+            Lists and data frames give NumPy arrays, or what ``set_output`` says. float32 stays float32.
+
+        Raises
+        ------
+        NonFiniteError
+            A cell is infinite, or missing where missing values are not allowed; the message says where. A lazy result
+            raises when it is computed.
         """
         check_is_fitted(self)
         X = checked_rows(self, X, reset=False, sparse=_takes_sparse(self))
@@ -321,16 +331,24 @@ class Mergeable(Estimator):
         return self
 
     def merge(self, other: Self, /) -> Self:
-        """Take in what `other` has seen, as if `self` had been fitted on the rows of both.
+        """Add what `other` has learned, as if `self` had been fitted to the rows of both. Reads no data.
 
         Parameters
         ----------
-        other : the same class, fitted
-            Is not changed.
+        other : estimator of the same class, fitted
+            Its `n_features_in_` must be the same. It is not changed.
 
         Returns
         -------
-        self
+        self : object
+            This estimator, with the rows of both.
+
+        Raises
+        ------
+        TypeError
+            `other` is of another class.
+        DataError
+            It was fitted to another number of columns.
         """
         require_alike(self, other)
         with busy(self):
@@ -346,17 +364,17 @@ class MergeableTransformer(RowMapTransformer, Mergeable):
     """A transformer whose fit is one statistic; it can be undone."""
 
     def inverse_transform(self, X: Any) -> Any:
-        """Undo ``transform``.
+        """Map transformed rows back to the original columns, by blocks, in parallel.
 
         Parameters
         ----------
-        X : container of shape (n_samples, n_features_out)
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features_out)
             Transformed rows. They are not written to.
 
         Returns
         -------
-        Same container as `X`
-            As ``transform``.
+        Same container as `X`, of shape (n_samples, n_features)
+            At once or lazily, as :meth:`transform` does it.
         """
         check_is_fitted(self)
         # What comes back may lack the names: only the number of columns is compared.

@@ -48,6 +48,18 @@ class Blocks:
         Names of the columns.
     sparse : bool
         Whether the rows are known to be sparse before they are read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ooclearn
+    >>> X = ooclearn.scan(np.arange(12.0).reshape(6, 2), block_rows=4)
+    >>> X.lengths, X.shape
+    ((4, 2), (6, 2))
+    >>> [len(block) for block in X]
+    [4, 2]
+    >>> X.to_numpy()[-1]
+    array([10., 11.])
     """
 
     name: str
@@ -62,15 +74,55 @@ class Blocks:
     # What a subclass gives.
 
     def read(self, i: int, /) -> Array:
-        """Return block `i`."""
+        """Read one block.
+
+        Parameters
+        ----------
+        i : int
+            Its number, from 0.
+
+        Returns
+        -------
+        array of shape (n_rows, ...)
+            The rows, in an array of the backend's library that the caller may keep.
+
+        Raises
+        ------
+        DataError
+            The source has changed since it was scanned, or the rows are not of the declared shape and dtype.
+        ReadError
+            The system could not read them, though it was asked again.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define read")  # a subclass's duty, not a path
 
     def recut(self, lengths: Sequence[int], /) -> Blocks:
-        """Return the same rows in blocks of these lengths."""
+        """Return the same rows in blocks of other lengths; nothing is read, if the number of rows is known.
+
+        Parameters
+        ----------
+        lengths : sequence of int
+            Rows of each new block; together all rows.
+
+        Returns
+        -------
+        Blocks
+            The rows, cut anew.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define recut")  # a subclass's duty, not a path
 
     def map(self, row_map: RowMap, /) -> Blocks:
-        """Return blocks to which `row_map` is applied when they are read."""
+        """Return blocks to which a row map is applied when they are read.
+
+        Parameters
+        ----------
+        row_map : RowMap
+            What is done to the rows of a block, such as :class:`ooclearn.rowmaps.Affine`.
+
+        Returns
+        -------
+        Blocks
+            As many rows; nothing is read or computed until they are.
+        """
         from ooclearn.mapped import MappedBlocks  # it builds on this module
 
         return MappedBlocks(self, row_map)
@@ -114,30 +166,97 @@ class Blocks:
         return False
 
     def starts(self) -> list[int]:
-        """Return the first row of each block, counted over the whole, and the total at the end."""
+        """Return the first row of each block, counted over the whole, and the total at the end.
+
+        Returns
+        -------
+        list of int
+            ``n_blocks + 1`` numbers; ``[0]`` where the lengths are not known.
+        """
         return [0, *accumulate(self.lengths or ())]
 
     def tiles(self, i: int, rows: int, /) -> Iterator[Array]:
-        """Yield block `i` in runs of at most `rows` rows; each is lent until the next is asked for."""
+        """Yield one block in runs of a few rows, which fit the processor's cache.
+
+        Parameters
+        ----------
+        i : int
+            Number of the block.
+        rows : int
+            Rows of a run, at most.
+
+        Yields
+        ------
+        array
+            Each is lent until the next is asked for; a block without rows gives one run without rows.
+        """
         block = self.read(i)
         n = block.shape[0]
         for start in range(0, n, rows) if n else (0,):
             yield block if n <= rows else run_of(block, start, min(start + rows, n))
 
     def gather(self, group: Sequence[int], buffered: Buffered | None = None, /) -> Array:  # noqa: ARG002  (a subclass uses it)
-        """Return the rows of several blocks as one array."""
+        """Return the rows of several blocks as one array.
+
+        Parameters
+        ----------
+        group : sequence of int
+            Numbers of the blocks, in the order wanted.
+        buffered : callable, optional
+            Takes a shape and a dtype, returns an array to fill and return; without it a new array is made.
+
+        Returns
+        -------
+        array
+            The rows, one block after the other.
+        """
         blocks = [self.read(i) for i in group]
         return blocks[0] if len(blocks) == 1 else concatenated(blocks)
 
     def expect(self, group: Sequence[int], /) -> None:
-        """Take note that these blocks are read soon: what takes time to come may be sent for."""
+        """Announce that some blocks are read soon, so that what is slow to come can be sent for.
+
+        Parameters
+        ----------
+        group : sequence of int
+            Numbers of the blocks.
+        """
 
     def counted(self, purpose: str, /) -> Blocks:  # noqa: ARG002  (a subclass uses it)
-        """Return the same rows with known lengths; where only reading tells, all of them are read, with a warning."""
+        """Return the same rows with known lengths; where only reading tells, one pass counts them, with a warning.
+
+        Parameters
+        ----------
+        purpose : str
+            What the lengths are needed for; the warning says it.
+
+        Returns
+        -------
+        Blocks
+            These blocks themselves where the lengths are known.
+        """
         return self
 
     def align(self, role: str, part: Blocks, /) -> Blocks:
-        """Return `part` (y or sample_weight) cut where these blocks are cut."""
+        """Return `y` or weights cut where these blocks are cut.
+
+        Parameters
+        ----------
+        role : str
+            What `part` is, for messages: ``"y"`` or ``"sample_weight"``.
+        part : Blocks
+            One entry for each row of these.
+
+        Returns
+        -------
+        Blocks
+            The entries of `part`, in blocks of these lengths.
+
+        Raises
+        ------
+        DataError
+            There are not as many entries as rows.
+        """
         if part.n_rows is None:
             part = part.counted(f"putting {role} beside X")
         if part.n_rows != self.n_rows:
@@ -149,45 +268,116 @@ class Blocks:
         return part if part.lengths == self.lengths else part.recut(self.lengths)
 
     def name_at(self, row: int, /) -> str:  # noqa: ARG002  (a subclass uses it)
-        """Return the name of the file that `row` lies in, for messages."""
+        """Return the name of the file that a row lies in, for messages.
+
+        Parameters
+        ----------
+        row : int
+            Number of the row, counted over the whole.
+
+        Returns
+        -------
+        str
+            `name`, where the rows come from one place.
+        """
         return self.name
 
     def release(self) -> None:
-        """Let go of what a pass has opened or kept; called at the end of each, whether it went well or not."""
+        """Let go of what a pass has opened or kept; called at the end of each, also of one that failed."""
 
     def held(self, row_bytes: int) -> AbstractContextManager[None]:  # noqa: ARG002  (a subclass uses it)
-        """Keep what later passes can use again, for the length of a ``with`` block; rows of the table have so many bytes."""
+        """Keep what later passes can use again, such as rows on a device, for the length of a ``with`` block.
+
+        Parameters
+        ----------
+        row_bytes : int
+            Bytes of a row of the whole table, X, y and weights together.
+
+        Returns
+        -------
+        context manager
+            It lets go of all at its end.
+        """
         return nullcontext()
 
     def on_host(self) -> Blocks:
-        """Return the rows where they are read, if that is the host and they are copied to a device from there."""
+        """Return the rows where they are read, if that is the host and they are copied to a device from there.
+
+        Returns
+        -------
+        Blocks
+            These themselves where nothing is copied to a device.
+        """
         return self
 
     def returned(self, mapped: Blocks | None = None, /) -> Blocks:
-        """Return what these rows, or `mapped` that is made of them, become when brought to the host, the shortest way."""
+        """Return blocks whose rows come to the host in the shortest way.
+
+        Parameters
+        ----------
+        mapped : Blocks, optional
+            What has been made of these by maps; by default these themselves.
+
+        Returns
+        -------
+        Blocks
+            The rows of `mapped`.
+        """
         return self if mapped is None else mapped
 
     def bring(self, put: Callable[[Sequence[int], int, Array], None], /, *, work: Work) -> bool:  # noqa: ARG002  (a subclass uses it)
-        """Give all rows to ``put(blocks, first_row, rows)``, from several threads and in any order.
+        """Hand all rows to a function, from several threads and in any order, if these blocks can do so.
 
-        False, and nothing done, if these blocks know no better way than one block after the other.
+        Parameters
+        ----------
+        put : callable
+            Called as ``put(blocks, first_row, rows)``: the numbers of some blocks, their first row, a host array.
+        work : Work
+            The pass, for those who watch it.
+
+        Returns
+        -------
+        bool
+            False, and nothing done, if there is no better way than one block after the other.
         """
         return False
 
     def on(self, backend: str, /) -> Any:
-        """Return these rows as a lazy container of another backend, such as ``"dask"``.
+        """Return these rows as a lazy container of another backend.
 
         Parameters
         ----------
         backend : str
-            Name of an installed backend.
+            Name of an installed backend, such as ``"dask"`` or ``"cupy"``.
+
+        Returns
+        -------
+        container
+            What that backend works on: a Dask array, or Blocks whose rows are copied to the GPU when they are read.
+
+        Raises
+        ------
+        BackendError
+            No backend of that name is installed, or its library is not.
+        ValueError
+            The name stands for many libraries: ``"array_api"``.
         """
         return get_backend(backend).adopt(self)
 
     def to_dask(self) -> Any:
-        """Return a Dask array of one chunk a block; each task reads its block when it runs.
+        """Return a Dask array of one chunk a block, whose tasks read the block when they run.
 
         ``dask.array.from_array(memmap)`` copies the file into the graph; this does not.
+
+        Returns
+        -------
+        dask.array.Array
+            Of this shape and dtype.
+
+        Raises
+        ------
+        BackendError
+            Dask is not installed.
         """
         return self.on("dask")
 
@@ -214,7 +404,18 @@ class Blocks:
         write_npy(self, path)
 
     def to_numpy(self) -> np.ndarray[Any, Any]:
-        """Read all blocks into one NumPy array, sparse rows made dense; refused where it is larger than ``memory_limit``."""
+        """Read all blocks into one NumPy array, sparse rows made dense, in one pass.
+
+        Returns
+        -------
+        ndarray
+            Of this shape and dtype.
+
+        Raises
+        ------
+        BlockMemoryError
+            It would be larger than the ``memory_limit`` of the configuration; nothing has been read.
+        """
         limit = get_config()["memory_limit"]
         row_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
         if limit is not None and self.n_rows is not None and self.n_rows * row_bytes > limit:
@@ -225,7 +426,13 @@ class Blocks:
         return self.whole()
 
     def whole(self) -> np.ndarray[Any, Any]:
-        """Read all blocks into one NumPy array, whatever it takes."""
+        """Read all blocks into one NumPy array, whatever memory that takes; see :meth:`to_numpy`.
+
+        Returns
+        -------
+        ndarray
+            Of this shape and dtype.
+        """
         blocks = self.returned()
         to_host = _dense_on_host(blocks.backend)
         if self.lengths is None or self.dtype.hasobject:

@@ -119,52 +119,106 @@ class Blockwise(MetaEstimatorMixin, BaseEstimator):
 
     @available_if(_has("predict"))
     def predict(self, X: Any) -> Any:
-        """Predict by blocks, in parallel.
+        """Predict the target of each row, by blocks, in parallel.
 
         Parameters
         ----------
-        X : array, Blocks, memory map or Dask array of shape (n_samples, n_features)
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
             The rows.
 
         Returns
         -------
-        Same container as `X`
-            At once for arrays in memory; lazily for Blocks, memory maps and Dask arrays (write them with
-            ``to_npy``, or ``compute()``).
+        Same container as `X`, of shape (n_samples,) or (n_samples, n_targets)
+            Computed at once for arrays in memory; lazily for Blocks, memory maps and Dask arrays (write them with
+            ``to_npy``, or call ``compute()``).
 
         Raises
         ------
         NonFiniteError
-            A row has a missing value that the estimator knows nothing to do with: when it is computed, with its place.
+            A row has a missing value that the estimator cannot handle; the message says where. A lazy result raises
+            when it is computed.
         """
         return self._mapped("predict", X)
 
     @available_if(_has("predict_proba"))
     def predict_proba(self, X: Any) -> Any:
-        """Return the probability of each class, by blocks; containers as for :meth:`predict`.
+        """Return the probability of each class for each row, by blocks, in parallel.
 
-        For several targets the columns of all of them stand side by side.
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``; for several targets, those of all targets side by side. At once or
+            lazily, as :meth:`predict` does it.
         """
         return self._mapped("predict_proba", X)
 
     @available_if(_has("predict_log_proba"))
     def predict_log_proba(self, X: Any) -> Any:
-        """Return the logarithm of the probability of each class, by blocks; containers as for :meth:`predict`."""
+        """Return the logarithm of the probability of each class for each row, by blocks, in parallel.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples, n_classes)
+            As :meth:`predict_proba`.
+        """
         return self._mapped("predict_log_proba", X)
 
     @available_if(_has("decision_function"))
     def decision_function(self, X: Any) -> Any:
-        """Return the decision of each row, by blocks; containers as for :meth:`predict`."""
+        """Return the decision of each row, by blocks, in parallel.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples,) or (n_samples, n_classes)
+            What the estimator inside decides by. At once or lazily, as :meth:`predict` does it.
+        """
         return self._mapped("decision_function", X)
 
     @available_if(_has("score_samples"))
     def score_samples(self, X: Any) -> Any:
-        """Return the score of each row, by blocks; containers as for :meth:`predict`."""
+        """Return the score of each row, by blocks, in parallel.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples,)
+            Such as log-likelihoods. At once or lazily, as :meth:`predict` does it.
+        """
         return self._mapped("score_samples", X)
 
     @available_if(_has("transform"))
     def transform(self, X: Any) -> Any:
-        """Transform by blocks; containers as for :meth:`predict`, and data frames as ``set_output`` says."""
+        """Transform the rows of `X`, by blocks, in parallel.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples, n_features_out)
+            At once or lazily, as :meth:`predict` does it; for data in memory a data frame, if ``set_output`` says so.
+        """
         framed = gives_frames(self, X)
         out = self._mapped("transform", X)
         if not framed or hasattr(out, "columns"):
@@ -173,7 +227,18 @@ class Blockwise(MetaEstimatorMixin, BaseEstimator):
 
     @available_if(_has("inverse_transform"))
     def inverse_transform(self, X: Any) -> Any:
-        """Undo :meth:`transform`, by blocks; containers as for :meth:`predict`."""
+        """Map transformed rows back to the original columns, by blocks, in parallel.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features_out)
+            Transformed rows.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples, n_features)
+            At once or lazily, as :meth:`predict` does it.
+        """
         check_is_fitted(self)
         X = X if owner_of(X) is not None else np.asarray(X)
         given = self._method_map("transform", n_columns=self.n_features_in_, dtype=host_dtype(X))
@@ -187,12 +252,42 @@ class Blockwise(MetaEstimatorMixin, BaseEstimator):
 
     @available_if(_has("transform"))
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
-        """Fit, then transform `X`; lazily for lazy containers. Parameters as for ``fit``."""
+        """Fit the estimator, then transform `X`.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks of shape (n_samples,) or (n_samples, n_targets), optional
+            The targets.
+        **params : dict
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples, n_features_out)
+            As :meth:`transform`. A lazy result reads the rows again when it is computed.
+        """
         return self.fit(X, y, **params).transform(X)
 
     @available_if(_has("fit_predict"))
     def fit_predict(self, X: Any, y: Any = None, **params: Any) -> Any:
-        """Fit, then predict `X`; lazily for lazy containers. Parameters as for ``fit``."""
+        """Fit the estimator, then predict `X`.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks of shape (n_samples,) or (n_samples, n_targets), optional
+            The targets.
+        **params : dict
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples,)
+            As :meth:`predict`. A lazy result reads the rows again when it is computed.
+        """
         return self.fit(X, y, **params).predict(X)
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
@@ -201,11 +296,11 @@ class Blockwise(MetaEstimatorMixin, BaseEstimator):
 
     @available_if(_can_score)
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Return the score of the predictions for `X`, in one pass.
+        """Score the predictions for `X`, in one pass.
 
         Parameters
         ----------
-        X : array, Blocks, memory map or Dask array of shape (n_samples, n_features)
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
             The rows.
         y : array-like or Blocks of shape (n_samples,), optional
             The true targets.
@@ -215,9 +310,9 @@ class Blockwise(MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         float
-            With ``scoring=None`` the estimator's own score: accuracy and R^2 are summed up over blocks, in bounded
-            memory, and so is the score of a clustering. Any other scorer gets the predictions and `y` of all rows
-            as arrays, X still by blocks. A score of the estimator's own that is none of these gets X as one array.
+            With ``scoring=None`` the estimator's own score: accuracy, R^2 and the score of a clustering are summed up
+            over blocks, in bounded memory. Any other scorer gets the predictions and `y` of all rows as arrays, and `X`
+            still by blocks. Any other score of the estimator's own gets `X` as one array.
         """
         check_is_fitted(self)
         X, y = split_target(X, y)
@@ -231,7 +326,18 @@ class Blockwise(MetaEstimatorMixin, BaseEstimator):
 
     @available_if(_has("get_feature_names_out"))
     def get_feature_names_out(self, input_features: Any = None) -> Array:
-        """Return the names of the columns that :meth:`transform` gives."""
+        """Return the names of the columns that :meth:`transform` gives.
+
+        Parameters
+        ----------
+        input_features : array-like of str of shape (n_features,), optional
+            Names of the columns that come in; by default ``feature_names_in_``, or x0, x1 and so on.
+
+        Returns
+        -------
+        ndarray of str of shape (n_features_out,)
+            The names.
+        """
         check_is_fitted(self)
         # The estimator inside was trained on arrays, and knows no names.
         known = getattr(self, "feature_names_in_", None)
@@ -243,12 +349,17 @@ class Blockwise(MetaEstimatorMixin, BaseEstimator):
 
     @available_if(_has("transform"))
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Set what :meth:`transform` gives for data in memory.
+        """Choose the container that :meth:`transform` gives for data in memory.
 
         Parameters
         ----------
         transform : {"default", "pandas", "polars"} or None
-            A container; None leaves it as it is. Lazy results are never made into data frames.
+            The container; None leaves the choice as it is. Lazy results are never made into data frames.
+
+        Returns
+        -------
+        self : object
+            This estimator.
         """
         if transform is not None:
             self._sklearn_output_config = {"transform": transform}

@@ -75,19 +75,31 @@ class ByClassClassifier(Classifier):
         self._set_from(state)
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Take in more rows, in one pass over them; so often as you like, it is as one fit on all of them.
+        """Learn from more rows, in one pass over them; any number of calls gives the same as one fit to all rows.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As for :meth:`fit`.
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks of shape (n_samples,)
+            Their labels.
         classes : array-like of shape (n_classes,), optional
-            The labels that can occur, at the first call; any other is an error then. By default the classes are
-            those that have occurred so far.
+            All labels that can occur, given at the first call; any other label is then an error. By default the classes
+            are those that have occurred so far.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
 
         Returns
         -------
-        self
+        self : object
+            This estimator, fitted to all rows so far.
+
+        Raises
+        ------
+        DataError
+            A label is not among `classes`.
+        ValueError
+            `classes` differs from that of an earlier call.
         """
         with busy(self):
             self._validate_params()
@@ -114,16 +126,17 @@ class ByClassClassifier(Classifier):
         return self
 
     def merge(self, other: Self, /) -> Self:
-        """Take in what `other` has seen, as if `self` had been fitted on the rows of both.
+        """Add what `other` has learned, as if `self` had been fitted to the rows of both. Reads no data.
 
         Parameters
         ----------
-        other : the same class, fitted
-            Is not changed. Its classes may be others.
+        other : estimator of the same class, fitted
+            Its `n_features_in_` must be the same; its classes may differ. It is not changed.
 
         Returns
         -------
-        self
+        self : object
+            This estimator, with the rows and the classes of both.
         """
         require_alike(self, other)
         with busy(self):
@@ -154,22 +167,33 @@ class ByClassClassifier(Classifier):
         return scores
 
     def predict_proba(self, X: Any) -> Any:
-        """Return the probability of each class, by blocks, in parallel.
+        """Return the probability of each class for each row, by blocks, in parallel.
 
         Parameters
         ----------
-        X : container of shape (n_samples, n_features)
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
             The rows.
 
         Returns
         -------
-        Same container as `X`
-            One column for each of ``classes_``.
+        Same container as `X`, of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``. At once or lazily, as :meth:`predict` does it.
         """
         return self._mapped("predict_proba", X)
 
     def predict_log_proba(self, X: Any) -> Any:
-        """Return the logarithm of the probability of each class, as :meth:`predict_proba`."""
+        """Return the logarithm of the probability of each class for each row, by blocks, in parallel.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``; exact where the probability itself rounds to 0, too.
+        """
         return self._mapped("predict_log_proba", X)
 
 

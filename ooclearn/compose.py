@@ -291,14 +291,23 @@ def make_column_transformer(
 
     Parameters
     ----------
-    *transformers : tuples of (transformer, columns)
-        As for :class:`ColumnTransformer`.
-    remainder, sparse_threshold, n_jobs, verbose, verbose_feature_names_out
-        As for :class:`ColumnTransformer`.
+    *transformers : tuple of (transformer, columns)
+        Without the names that :class:`ColumnTransformer` wants.
+    remainder : {"drop", "passthrough"} or transformer, default="drop"
+        What becomes of columns that no transformer gets.
+    sparse_threshold : float, default=0.3
+        If a result is sparse, the whole is kept sparse below this density.
+    n_jobs : int or None, default=None
+        Of ``transform``, for data frames in memory, as in scikit-learn.
+    verbose : bool, default=False
+        If set, data frames in memory are fitted as by scikit-learn, which prints.
+    verbose_feature_names_out : bool, str or callable, default=True
+        Whether, or how, the names of the results begin with that of their transformer; as in scikit-learn.
 
     Returns
     -------
     ColumnTransformer
+        Not fitted.
 
     Examples
     --------

@@ -97,6 +97,11 @@ def _changed(config: Config, settings: dict[str, Any]) -> Config:
 def get_config() -> dict[str, Any]:
     """Return the settings in force in this thread.
 
+    Returns
+    -------
+    dict of str to object
+        By the names of the attributes of :class:`ooclearn.config.Config`; a copy.
+
     Examples
     --------
     >>> import ooclearn
@@ -108,15 +113,16 @@ def get_config() -> dict[str, Any]:
 
 
 def set_config(**settings: Any) -> None:
-    """Change the defaults of this process; threads inside a :func:`config_context` keep theirs.
+    """Change the settings of this process; threads inside a :func:`config_context` keep theirs.
 
-    Processes and threads that others start, such as joblib's for the ``n_jobs`` of a search, do not know the settings of
-    a :func:`config_context`, and new processes not those that are set here.
+    Processes and threads that others start, such as joblib's for the ``n_jobs`` of a search, do not know the settings
+    of a :func:`config_context`, and new processes do not know those that are set here.
 
     Parameters
     ----------
-    **settings
-        ``workers``, ``memory_limit``, ``block_bytes``, ``resident_bytes``, ``backend``, ``progress``: see :class:`Config`.
+    **settings : dict
+        ``workers``, ``memory_limit``, ``block_bytes``, ``resident_bytes``, ``backend``, ``progress``: see
+        :class:`ooclearn.config.Config`. What is not given stays as it is.
 
     Examples
     --------
@@ -139,8 +145,13 @@ def config_context(**settings: Any) -> Iterator[None]:
 
     Parameters
     ----------
-    **settings
-        As in :func:`set_config`.
+    **settings : dict
+        As for :func:`set_config`.
+
+    Yields
+    ------
+    None
+        The settings before are in force again afterwards.
 
     Examples
     --------
@@ -158,6 +169,12 @@ def config_context(**settings: Any) -> Iterator[None]:
 
 
 def n_workers() -> int:
-    """Return how many threads to use: the setting, or else the cores this process may use."""
+    """Return how many threads to use: the setting ``workers``, or else the cores this process may use.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
     workers = _current().workers
     return workers if workers is not None else int(joblib.cpu_count())

@@ -37,7 +37,7 @@ class Ledger:
 
 
 class Event(Protocol):
-    """A mark in the work of a stream; one that was never recorded is behind everybody."""
+    """A mark in the work of a stream; one that was never recorded counts as reached."""
 
     def synchronize(self) -> None:
         """Wait on the host until the stream has come to the mark."""
@@ -47,14 +47,29 @@ class Stream(Protocol):
     """Work that a device does in order."""
 
     def wait(self, event: Any, /) -> None:
-        """Let what is given to this stream from now on begin after `event`, as it was last recorded."""
+        """Let what is given to this stream from now on begin only after an event.
+
+        Parameters
+        ----------
+        event : Event
+            As it was last recorded, on any stream.
+        """
 
     def record(self, event: Any, /) -> None:
-        """Set the mark behind what has been given to this stream."""
+        """Set an event behind what has been given to this stream so far.
+
+        Parameters
+        ----------
+        event : Event
+            Made by :meth:`Device.event`; it may have been recorded before.
+        """
 
 
 class Device(Protocol):
-    """What the ring asks of a device."""
+    """What streaming asks of a device: streams, events, pinned memory of the host and rooms of its own.
+
+    ``copy``, ``fetch`` and ``launch``, and what streams do, only give the device work and never wait for it.
+    """
 
     @property
     def ledger(self) -> Ledger:
@@ -73,42 +88,160 @@ class Device(Protocol):
         """The stream that results are copied back on."""
 
     def working(self) -> AbstractContextManager[Any]:
-        """Have the streams ready for the length of a ``with`` block; at its end all they were given is done."""
+        """Have the streams ready for the length of a ``with`` block.
+
+        Returns
+        -------
+        context manager
+            At its end the device is done with all that the streams were given.
+        """
 
     def event(self) -> Event:
-        """Return a new event."""
+        """Make an event.
+
+        Returns
+        -------
+        Event
+            Not recorded yet.
+        """
 
     def pinned(self, nbytes: int, /) -> Array:
-        """Return page-locked host memory, as bytes."""
+        """Take page-locked memory of the host.
+
+        Parameters
+        ----------
+        nbytes : int
+            How much.
+
+        Returns
+        -------
+        ndarray of uint8 of shape (nbytes,)
+            Let go of when nobody refers to it.
+        """
 
     def room(self, nbytes: int, /) -> Any:
-        """Return memory of the device; raises :class:`MemoryError` where there is none left."""
+        """Take memory of the device.
+
+        Parameters
+        ----------
+        nbytes : int
+            How much.
+
+        Returns
+        -------
+        room
+            What :meth:`view`, :meth:`copy` and :meth:`fetch` take; let go of when nobody refers to it.
+
+        Raises
+        ------
+        MemoryError
+            The device has not so much left.
+        """
 
     def view(self, room: Any, start: int, shape: tuple[int, ...], dtype: np.dtype[Any], /) -> Array:
-        """Return an array that lies in a room from byte `start` on."""
+        """Return an array that lies in a room; nothing is copied.
+
+        Parameters
+        ----------
+        room : room
+            Of this device.
+        start : int
+            Byte of the room that it begins at.
+        shape : tuple of int
+            Of the array.
+        dtype : dtype
+            Of the array.
+
+        Returns
+        -------
+        array
+            Of the device's library.
+        """
 
     def copy(self, source: Array, room: Any, start: int, /) -> None:
-        """Have bytes of pinned memory copied to a room, from byte `start` on, on the copying stream."""
+        """Have bytes of pinned memory copied to a room, on the copying stream.
+
+        Parameters
+        ----------
+        source : ndarray
+            What is copied; in pinned memory, and left alone until the copy is done.
+        room : room
+            Of this device.
+        start : int
+            Byte of the room that they go to.
+        """
 
     def fetch(self, room: Any, start: int, target: Array, /) -> None:
-        """Have bytes of a room, from byte `start` on, copied to pinned memory, on the fetching stream."""
+        """Have bytes of a room copied to pinned memory, on the fetching stream.
+
+        Parameters
+        ----------
+        room : room
+            Of this device.
+        start : int
+            Byte of the room that they begin at.
+        target : ndarray
+            Where to, as many bytes as it has; in pinned memory.
+        """
 
     def is_pinned(self, values: Array, /) -> bool:
-        """Say whether a host array lies in page-locked memory as a whole, whoever has made it."""
+        """Say whether a host array lies in page-locked memory as a whole, whoever has made it.
+
+        Parameters
+        ----------
+        values : ndarray
+            A contiguous array.
+
+        Returns
+        -------
+        bool
+            Whether it can be copied from where it lies.
+        """
 
     def launch(self, work: Callable[[], T], /) -> Callable[[], T]:
-        """Do what gives the device work, on the computing stream; the function returned gives its result."""
+        """Have a function give the device its work on the computing stream.
+
+        Parameters
+        ----------
+        work : callable
+            Called without arguments; looks at no value.
+
+        Returns
+        -------
+        callable
+            Gives what `work` has returned.
+        """
 
     def let_go(self, room: Any, /) -> None:
-        """Take note, on the computing stream, that what lies in a room is not looked at any more."""
+        """Take note, on the computing stream, that what lies in a room is not looked at any more.
+
+        Parameters
+        ----------
+        room : room
+            Of this device.
+        """
 
     def free_bytes(self) -> int:
-        """Return how much memory the device has left."""
+        """Return how much memory the device has left.
+
+        Returns
+        -------
+        int
+            Bytes that :meth:`room` could give.
+        """
 
 
 @dataclass(slots=True)
 class Slot:
-    """Pinned memory that is used again and again, and the event behind the last copy from or to it."""
+    """Pinned memory that is used again and again, and the event behind the last copy from or to it.
+
+    Attributes
+    ----------
+    memory : ndarray of uint8
+        Made by :meth:`Device.pinned`.
+    copied : Event
+        Reached when the memory may be written to again.
+    """
 
     memory: Array
     copied: Event

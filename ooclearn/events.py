@@ -21,9 +21,15 @@ __all__ = ["Observer", "Span", "Work", "observe", "observers", "record", "within
 class Work:
     """One reading of a table, as announced to observers before its first block.
 
-    ``kind`` is ``"fold"`` (statistics), ``"feed"`` (ordered training), ``"map"`` (transform, predict in
-    memory) or ``"write"`` (a result sent to disk). ``n_rows``, ``n_bytes`` and ``n_blocks`` are totals of
-    the input, ``None`` where they are not known beforehand.
+    Attributes
+    ----------
+    kind : str
+        ``"fold"`` (statistics), ``"feed"`` (ordered training), ``"map"`` (transform, predict in memory) or ``"write"``
+        (a result sent to disk).
+    title : str
+        What it is for, for people.
+    n_rows, n_bytes, n_blocks : int or None
+        Totals of the input; None where they are not known beforehand.
     """
 
     kind: str
@@ -35,11 +41,23 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of time (``perf_counter`` seconds) that one worker spent on one kind of task.
+    """A stretch of time that one worker spent on one kind of task.
 
-    ``kind`` is one of ``read``, ``transform``, ``fold``, ``fit``, ``merge``, ``write``, ``wait``. ``rows``
-    counts rows of the table that this span finishes with for good (only the last task on a block says so,
-    so that the sum over spans is the progress); ``bytes`` is what was read or written in it.
+    Attributes
+    ----------
+    worker : str
+        Name of the thread.
+    kind : str
+        ``"read"``, ``"transform"``, ``"fold"``, ``"fit"``, ``"merge"``, ``"write"`` or ``"wait"``.
+    start, stop : float
+        In ``perf_counter`` seconds.
+    block : int or None
+        Number of the block it worked on.
+    rows : int
+        Rows of the table that it finishes with for good. Only the last task on a block says so, so that the sum over
+        spans is the progress.
+    bytes : int
+        What was read or written in it.
     """
 
     worker: str
@@ -52,16 +70,38 @@ class Span:
 
 
 class Observer:
-    """Base class of watchers; every method may be called from any thread."""
+    """Base class of those who watch passes; its methods do nothing, and may be called from any thread."""
 
     def begin(self, work: Work, /) -> None:
-        """Take note that a reading starts."""
+        """Take note that a pass begins.
+
+        Parameters
+        ----------
+        work : Work
+            The pass.
+        """
 
     def span(self, work: Work, span: Span, /) -> None:
-        """Take note of a finished task."""
+        """Take note of a finished task.
+
+        Parameters
+        ----------
+        work : Work
+            The pass it is part of.
+        span : Span
+            Who did what, and when.
+        """
 
     def end(self, work: Work, /, error: BaseException | None = None) -> None:
-        """Take note that a reading ended, with the error that ended it, if any."""
+        """Take note that a pass has ended.
+
+        Parameters
+        ----------
+        work : Work
+            The pass.
+        error : BaseException, optional
+            What ended it, if it failed.
+        """
 
 
 _lock = threading.Lock()
@@ -77,13 +117,42 @@ def _forget() -> None:
 
 
 def observers() -> tuple[Observer, ...]:
-    """Return those who watch now."""
+    """Return those who watch now.
+
+    Returns
+    -------
+    tuple of Observer
+        In the order in which they began.
+    """
     return _observers
 
 
 @contextmanager
 def observe(observer: Observer, /) -> Iterator[Observer]:
-    """Let `observer` watch everything this process does inside the ``with`` block."""
+    """Let an observer watch everything this process does inside the ``with`` block.
+
+    Parameters
+    ----------
+    observer : Observer
+        Its methods are called from whichever thread does the work.
+
+    Yields
+    ------
+    Observer
+        The same.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.events import Observer, observe
+    >>> from ooclearn.preprocessing import StandardScaler
+    >>> class Titles(Observer):
+    ...     def begin(self, work, /):
+    ...         print(work.kind, work.n_rows)
+    >>> with observe(Titles()):
+    ...     scaler = StandardScaler().fit(np.ones((5, 2)))
+    fold 5
+    """
     global _observers
     with _lock:
         _observers = (*_observers, observer)
@@ -96,7 +165,18 @@ def observe(observer: Observer, /) -> Iterator[Observer]:
 
 @contextmanager
 def working(work: Work, /) -> Iterator[Work]:
-    """Announce `work` for the length of the ``with`` block."""
+    """Announce a pass for the length of the ``with`` block.
+
+    Parameters
+    ----------
+    work : Work
+        The pass.
+
+    Yields
+    ------
+    Work
+        The same.
+    """
     watching = _observers
     for observer in watching:
         observer.begin(work)
@@ -111,14 +191,37 @@ def working(work: Work, /) -> Iterator[Work]:
 
 
 def within(kind: str, /) -> AbstractContextManager[Any]:
-    """Time the body as a task of its own inside the one that this thread is at; observers count it apart."""
+    """Time the ``with`` block as a task of its own inside the one that this thread is at; observers count it apart.
+
+    Parameters
+    ----------
+    kind : str
+        As of :class:`Span`.
+
+    Returns
+    -------
+    context manager
+        It does nothing when nobody watches.
+    """
     work = getattr(_local, "work", None) if _observers else None
     return nullcontext() if work is None else record(work, kind)
 
 
 @dataclass(slots=True)
 class record:  # noqa: N801  (reads as a verb: ``with record(work, "read"):``)
-    """Context manager that times its body and tells observers; does nothing when nobody watches."""
+    """Context manager that times its body and tells observers; does nothing when nobody watches.
+
+    Parameters
+    ----------
+    work : Work
+        The pass.
+    kind : str
+        Of the task, as of :class:`Span`.
+    block : int, optional
+        Number of the block.
+    rows, bytes : int, default=0
+        As of :class:`Span`.
+    """
 
     work: Work
     kind: str

@@ -87,8 +87,23 @@ class DataError(ValueError):
     ) -> Self:
         """Return the same error with what the caller knows of the place.
 
-        What is known already stays: the innermost caller is the nearest. `first_row` shifts rows that are not yet
-        counted over the whole table; `names` turns the number of a column of X into its name.
+        What is known already stays: the innermost caller is the nearest.
+
+        Parameters
+        ----------
+        source : str, optional
+            The file or array that the rows come from.
+        block : int, optional
+            Number of the block within the table.
+        first_row : int, optional
+            What is added to `rows`, where these are not yet counted over the whole table.
+        names : sequence of str, optional
+            Names of the columns of X, which take the place of their numbers.
+
+        Returns
+        -------
+        DataError
+            A new error of the same class and with the same cause.
         """
         out: Self = _rebuild(type(self), self.message)
         vars(out).update(vars(self))
@@ -153,7 +168,15 @@ class PerformanceWarning(OoclearnWarning):
 
 
 def warn(message: str, category: type[OoclearnWarning], /) -> None:
-    """Warn, pointing at the line of the user's that led here, however deep in this library it arose."""
+    """Warn, pointing at the line of the user's that led here, however deep in this library it arose.
+
+    Parameters
+    ----------
+    message : str
+        What is not as it could be, and what to do.
+    category : type of OoclearnWarning
+        What kind of warning it is.
+    """
     frame = sys._getframe(1)
     level = 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INSIDE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -240,6 +240,10 @@ class ThreadedReading:
         """Return how many threads to use."""
         return n_workers()
 
+    def taken_along(self) -> Callable[[], AbstractContextManager[Any]]:
+        """Return what threads that work for this one enter first: what a library keeps by thread, as this one has it."""
+        return nullcontext
+
     def fold(self, table: Table, statistic: Statistic[Any], /, *, work: Work) -> Any:
         """Read the table once; return the state of `statistic`, merged in block order in a fixed tree."""
         brought = _brought(table, statistic, work)
@@ -299,9 +303,15 @@ class ThreadedReading:
             with record(work, "transform", i):
                 return function(i, rows)
 
+        along = self.taken_along()
+
+        def task_there(i: int) -> T:
+            with along():
+                return task(i)
+
         with ExitStack() as stack:
             stack.callback(table.release)
             stack.enter_context(one_blas_thread())
             yield from ordered(
-                task, len(groups), workers=workers, ahead=max(0, ahead - workers), name="reader", yielding=True
+                task_there, len(groups), workers=workers, ahead=max(0, ahead - workers), name="reader", yielding=True
             )

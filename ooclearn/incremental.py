@@ -121,7 +121,7 @@ class Incremental(Blockwise):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None, **params: Any) -> Self:
-        """Train a clone of the estimator from the beginning.
+        """Train a clone of the estimator from the beginning, block by block.
 
         Parameters
         ----------
@@ -131,12 +131,13 @@ class Incremental(Blockwise):
             The targets, cut at other rows than `X` or not.
         sample_weight : array-like or Blocks of shape (n_samples,), optional
             Weights of the rows, 0 or more.
-        **params
+        **params : dict
             ``classes``, in the place of the parameter; others are passed to every ``partial_fit`` as they are.
 
         Returns
         -------
-        self
+        self : object
+            This object, with a new ``estimator_``.
 
         Raises
         ------
@@ -146,31 +147,58 @@ class Incremental(Blockwise):
         return self._train(X, y, sample_weight, params, caller="fit")
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None, **params: Any) -> Self:
-        """Train on with these rows, in one pass over them.
+        """Train on with more rows, in one pass over them.
 
-        So often on one table it is as one :meth:`fit` of as many epochs.
+        Called n times with the same table, it does what one :meth:`fit` of n epochs does.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As for :meth:`fit`.
+        X : array, Blocks, memory map, Dask array, sparse array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks of shape (n_samples,) or (n_samples, n_outputs), optional
+            The targets.
         classes : array-like, optional
             The labels that can occur. Needed at the first call, unless the parameter `classes` is set: these rows
             may not have them all.
-        **params
-            As for :meth:`fit`.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
+        **params : dict
+            Passed to every ``partial_fit`` of the estimator as they are.
 
         Returns
         -------
-        self
-            With a new ``estimator_``: one that was taken before stays as it was.
+        self : object
+            This object, with a new ``estimator_``: one that was taken before stays as it was.
+
+        Raises
+        ------
+        DataError
+            As :meth:`fit`.
+        ValueError
+            The first call knows no `classes`, and the estimator needs them.
         """
         if classes is not None:
             params = {**params, "classes": classes}
         return self._train(X, y, sample_weight, params, caller="partial_fit")
 
     def explain(self, X: Any, y: Any = None, sample_weight: Any = None) -> Plan:
-        """Return, without reading any data, the passes that :meth:`fit` will make; see :class:`ooclearn.Plan`."""
+        """Return, without reading any data, the passes that :meth:`fit` will make.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array, sparse array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks, optional
+            The targets.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        Plan
+            One pass an epoch, and one before for the classes of a classifier where they are not given; it prints itself,
+            and shows as HTML in a notebook.
+        """
         self._validate_params()
         working = unfitted_copy(self)
         table = working._table(X, y, sample_weight)
@@ -209,7 +237,13 @@ class Incremental(Blockwise):
         return {**routed, **classes}, sample_weight
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Return where metadata goes: what ``fit`` gets, to the estimator's ``partial_fit``."""
+        """Return where metadata goes: what ``fit`` gets, to the estimator's ``partial_fit``.
+
+        Returns
+        -------
+        MetadataRouter
+            Of scikit-learn, with the requests of the estimator.
+        """
         mapping = MethodMapping()
         mapping.add(caller="fit", callee="partial_fit").add(caller="partial_fit", callee="partial_fit")
         if hasattr(self.estimator, "score"):

@@ -127,20 +127,21 @@ class Parallel:
         return not frames and all(is_absent(step) or is_one_map(step) for _, step in self._transformers_to_plan())
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
-        """Fit all transformers, over shared readings.
+        """Fit all transformers, over shared readings of the table; :meth:`explain` tells how many.
 
         Parameters
         ----------
         X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
             The rows.
-        y : array-like or Blocks, optional
-            The targets.
-        **params
-            As in scikit-learn.
+        y : array-like or Blocks of shape (n_samples,) or (n_samples, n_outputs), optional
+            The targets, for transformers that use them.
+        **params : dict
+            With metadata routing enabled, what the transformers have requested.
 
         Returns
         -------
-        self
+        self : object
+            Fitted. A fit that fails leaves it as it was.
         """
         X, y = split_target(X, y)
         plan = self._planned(X, params)
@@ -166,13 +167,17 @@ class Parallel:
 
         Parameters
         ----------
-        X, y, **params
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks, optional
+            The targets.
+        **params : dict
             As for :meth:`fit`.
 
         Returns
         -------
         Plan
-            It prints itself, and shows as HTML in a notebook.
+            Each pass with what it reads and the memory it takes; it prints itself, and shows as HTML in a notebook.
         """
         X, y = split_target(X, y)
         plan = self._planned(X, params)
@@ -221,7 +226,22 @@ class Parallel:
             commit_all([*pairs, (self, working)], others=others)
 
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
-        """Fit, then transform `X`; lazily for lazy containers. Parameters as for :meth:`fit`."""
+        """Fit all transformers, then transform the same rows.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks, optional
+            The targets.
+        **params : dict
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples, n_features_out)
+            At once or lazily, as :meth:`transform` does it.
+        """
         if not is_plain(X):
             return self.fit(X, y, **params).transform(split_target(X, y)[0])
         X, y = split_target(X, y)
@@ -241,12 +261,12 @@ class Parallel:
         ----------
         X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
             The rows.
-        **params
-            With metadata routing, what the transformers have requested.
+        **params : dict
+            With metadata routing enabled, what the transformers have requested.
 
         Returns
         -------
-        Same container as `X`
+        Same container as `X`, of shape (n_samples, n_features_out)
             The results side by side; at once for arrays in memory, lazily for Blocks, memory maps and Dask arrays.
         """
         framed = gives_frames(self, X)

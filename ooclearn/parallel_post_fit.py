@@ -64,16 +64,17 @@ class ParallelPostFit(Blockwise):
 
         Parameters
         ----------
-        X : container of shape (n_samples, n_features)
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
             The rows; read into memory whole, so pass a part of a large table.
-        y : array-like or Blocks, optional
+        y : array-like or Blocks of shape (n_samples,) or (n_samples, n_targets), optional
             The targets.
-        **params
+        **params : dict
             For the estimator's ``fit``.
 
         Returns
         -------
-        self
+        self : object
+            This object; the fitted clone is ``estimator_``.
         """
         with busy(self):
             self._validate_params()
@@ -113,7 +114,13 @@ class ParallelPostFit(Blockwise):
         return "estimator" in vars(self)
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Return where metadata goes: what ``fit`` gets, to the estimator's ``fit``."""
+        """Return where metadata goes: what ``fit`` gets, to the estimator's ``fit``.
+
+        Returns
+        -------
+        MetadataRouter
+            Of scikit-learn, with the requests of the estimator.
+        """
         mapping = MethodMapping().add(caller="fit", callee="fit")
         if hasattr(self.estimator, "score"):
             mapping = mapping.add(caller="score", callee="score")

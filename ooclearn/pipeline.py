@@ -5,70 +5,45 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import sklearn
 from sklearn import pipeline as _pipeline
 from sklearn.base import clone
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
 from ooclearn._compat import HasMethods, Interval
-from ooclearn.base import busy, gives_frames, mapped, replace_contents
-from ooclearn.blockwise import Blockwise, rows_for
+from ooclearn.base import busy, mapped, replace_contents
 from ooclearn.events import Observer, Work, observe
 from ooclearn.exceptions import PerformanceWarning, warn
+from ooclearn.fitted_steps import FittedSteps, can, columns_of, final_has
 from ooclearn.layout import Unplannable
 from ooclearn.methods import method_map
 from ooclearn.one_pass import OnePassFit
 from ooclearn.plan import Plan
-from ooclearn.planned_fit import AnyRows, PlannedFit
-from ooclearn.rowmaps import Columns, RowMap, compose
-from ooclearn.scoring import score_of
+from ooclearn.planned_fit import PlannedFit
 from ooclearn.staged import planned_by_steps
 from ooclearn.steps import (
     is_absent,
     is_composed,
     is_fixed,
-    is_one_map,
     is_plannable,
     params_of_steps,
     takes_frames,
     unforeseen,
 )
 from ooclearn.union import FeatureUnion, make_union
-from ooclearn.validation import as_table, blocks_of, host_array, host_dtype, is_lazy, is_plain, split_target
+from ooclearn.validation import host_array, host_dtype, is_lazy, is_plain, split_target
 
 __all__ = ["FeatureUnion", "Pipeline", "make_pipeline", "make_union"]
 
 
-def _final_has(method: str) -> Any:
-    def check(self: Pipeline) -> bool:
-        getattr(self._final_estimator, method)  # raises the AttributeError that the user should see
-        return True
-
-    return check
-
-
-def _can(method: str) -> Any:
-    def check(self: Pipeline) -> bool:
-        return self._final_estimator == "passthrough" or bool(_final_has(method)(self))
-
-    return check
-
-
 def _can_fit_transform(self: Pipeline) -> bool:
-    return hasattr(self._final_estimator, "fit_transform") or bool(_can("transform")(self))
+    return hasattr(self._final_estimator, "fit_transform") or bool(can("transform")(self))
 
 
-def _can_invert(self: Pipeline) -> bool:
-    return all(is_absent(step) or hasattr(step, "inverse_transform") for _, step in self.steps)
-
-
-class Pipeline(_pipeline.Pipeline):
+class Pipeline(FittedSteps):
     """A sequence of transformers with an optional final estimator, fitted in as few readings as they allow.
 
     A subclass of :class:`sklearn.pipeline.Pipeline`, with the same parameters, attributes and methods. The fit asks
@@ -138,21 +113,22 @@ class Pipeline(_pipeline.Pipeline):
         self.passes = passes
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
-        """Fit all steps.
+        """Fit all steps, over as few readings of the table as they allow; :meth:`explain` tells them.
 
         Parameters
         ----------
         X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
             The rows.
-        y : array-like or Blocks, optional
+        y : array-like or Blocks of shape (n_samples,) or (n_samples, n_outputs), optional
             The targets.
-        **params
+        **params : dict
             ``<step>__<name>`` for the ``fit`` of a step, such as ``incremental__sample_weight``; with metadata
             routing enabled, what the steps have requested.
 
         Returns
         -------
-        self
+        self : object
+            This object, its steps fitted. A fit that fails leaves it and them as they were.
         """
         self._validate_params()
         self._validate_steps()
@@ -173,13 +149,17 @@ class Pipeline(_pipeline.Pipeline):
 
         Parameters
         ----------
-        X, y, **params
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks, optional
+            The targets.
+        **params : dict
             As for :meth:`fit`.
 
         Returns
         -------
         Plan
-            It prints itself, and shows as HTML in a notebook.
+            Each pass with what it reads and the memory it takes; it prints itself, and shows as HTML in a notebook.
         """
         self._validate_steps()
         X, y = split_target(X, y)
@@ -221,12 +201,6 @@ class Pipeline(_pipeline.Pipeline):
         if self._hands_on_frames(X):
             return "its steps hand data frames on, names and all"
         return self._ruled_by() and f"{self._ruled_by()} is set"
-
-    def _hands_on_frames(self, X: Any) -> bool:
-        """Whether steps get data frames from the steps before them, and with them the names of columns."""
-        if X is None or not is_plain(X):
-            return False
-        return any(hasattr(step, "transform") and gives_frames(step, X) for _, step in self.steps[:-1])
 
     def _ruled_by(self) -> str:
         """Return what asks for scikit-learn's own fit, if anything does."""
@@ -272,16 +246,46 @@ class Pipeline(_pipeline.Pipeline):
             else:
                 if not is_fixed(step):
                     step.fit(X, y, **given[name])
-                X = mapped(method_map(step, "transform", n_columns=_columns(X), dtype=host_dtype(X)), X)
+                X = mapped(method_map(step, "transform", n_columns=columns_of(X), dtype=host_dtype(X)), X)
 
     @available_if(_can_fit_transform)
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
-        """Fit all steps, then transform `X`; lazily for lazy containers."""
+        """Fit all steps, then transform the same rows.
+
+        Parameters
+        ----------
+        X : container of shape (n_samples, n_features)
+            The rows, as for :meth:`fit`.
+        y : array-like or Blocks, optional
+            The targets.
+        **params : dict
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples, n_features_out)
+            At once or lazily, as :meth:`predict` does it.
+        """
         return self._fit_then("transform", X, y, params)
 
-    @available_if(_final_has("fit_predict"))
+    @available_if(final_has("fit_predict"))
     def fit_predict(self, X: Any, y: Any = None, **params: Any) -> Any:
-        """Fit all steps, then predict `X`; lazily for lazy containers."""
+        """Fit all steps, then predict the same rows.
+
+        Parameters
+        ----------
+        X : container of shape (n_samples, n_features)
+            The rows, as for :meth:`fit`.
+        y : array-like or Blocks, optional
+            The targets.
+        **params : dict
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples,)
+            At once or lazily, as :meth:`predict` does it.
+        """
         return self._fit_then("predict", X, y, params)
 
     def _fit_then(self, method: str, X: Any, y: Any, params: dict[str, Any]) -> Any:
@@ -293,140 +297,6 @@ class Pipeline(_pipeline.Pipeline):
             # In memory, both at once may be more than one after the other: a TargetEncoder's are.
             return self._fit_by_steps(f"fit_{method}", X, y, params)
         return getattr(self.fit(X, y, **params), method)(X)
-
-    @available_if(_final_has("predict"))
-    def predict(self, X: Any, **params: Any) -> Any:
-        """Transform the rows and predict with the final estimator, in one map over the blocks.
-
-        Parameters
-        ----------
-        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
-            The rows.
-        **params
-            For the final estimator's ``predict``.
-
-        Returns
-        -------
-        Same container as `X`
-            At once for arrays in memory; lazily for Blocks, memory maps and Dask arrays.
-        """
-        return self._called("predict", X, params)
-
-    @available_if(_final_has("predict_proba"))
-    def predict_proba(self, X: Any, **params: Any) -> Any:
-        """Return the probability of each class; containers as for :meth:`predict`."""
-        return self._called("predict_proba", X, params)
-
-    @available_if(_final_has("predict_log_proba"))
-    def predict_log_proba(self, X: Any, **params: Any) -> Any:
-        """Return the logarithm of the probability of each class; containers as for :meth:`predict`."""
-        return self._called("predict_log_proba", X, params)
-
-    @available_if(_final_has("decision_function"))
-    def decision_function(self, X: Any, **params: Any) -> Any:
-        """Return the decision of each row; containers as for :meth:`predict`."""
-        return self._called("decision_function", X, params)
-
-    @available_if(_final_has("score_samples"))
-    def score_samples(self, X: Any) -> Any:
-        """Return the score of each row; containers as for :meth:`predict`."""
-        return self._called("score_samples", X, {})
-
-    @available_if(_final_has("score"))
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None, **params: Any) -> float:
-        """Transform the rows and score them with the final estimator, in one pass and bounded memory.
-
-        Parameters
-        ----------
-        X, y
-            As for :meth:`fit`.
-        sample_weight : array-like or Blocks of shape (n_samples,), optional
-            Weights of the rows.
-        **params
-            With metadata routing, what the steps have requested.
-
-        Returns
-        -------
-        float
-        """
-        X, y = split_target(X, y)
-        routed = sklearn.get_config()["enable_metadata_routing"] and sample_weight is not None
-        if params or routed or not self._mapped_as_one(X):
-            return float(super().score(X, y, sample_weight, **params))
-        check_is_fitted(self)
-        final = self._final_estimator
-        rows, order = self._rows(X)
-        blocks = blocks_of(rows, "X")
-        if order is not None:
-            blocks = blocks.map(order)
-            X = blocks
-        above = self._map_of_steps(self.steps[:-1], "transform", blocks.n_columns, blocks.dtype)
-        if isinstance(final, Pipeline) or getattr(final, "scoring", None) is not None:
-            weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-            return float(final.score(X if above is None else blocks.map(above), y, **weights))
-        table = as_table(blocks if above is None else blocks.map(above), y, sample_weight)
-        return score_of(final._inner() if isinstance(final, Blockwise) else final, table, partial(method_map, final))
-
-    @available_if(_can("transform"))
-    def transform(self, X: Any, **params: Any) -> Any:
-        """Transform the rows by all steps; containers as for :meth:`predict`, data frames as ``set_output`` says."""
-        if params or is_plain(X) or gives_frames(self._final_estimator, X):
-            return super().transform(X, **params)
-        return self._called("transform", X, params)
-
-    @available_if(_can_invert)
-    def inverse_transform(self, X: Any, **params: Any) -> Any:
-        """Undo :meth:`transform`, the last step first; containers as for :meth:`predict`."""
-        if params or is_plain(X):
-            return super().inverse_transform(X, **params)
-        check_is_fitted(self)
-        return mapped(self._method_map("inverse_transform", n_columns=_columns(X), dtype=host_dtype(X)), X)
-
-    def _called(self, method: str, X: Any, params: dict[str, Any]) -> Any:
-        if params or not self._mapped_as_one(X):
-            return getattr(super(), method)(X, **params)
-        check_is_fitted(self)
-        X, order = self._rows(X)
-        n_columns = _columns(X) if order is None else len(order.positions)
-        return mapped(compose(order, self._method_map(method, n_columns=n_columns, dtype=host_dtype(X))), X)
-
-    def _rows(self, X: Any) -> tuple[Any, Columns | None]:
-        """Return `X` as a container, checked against what the first step was fitted with, and which columns it has."""
-        first = next((step for _, step in self.steps if not is_absent(step)), AnyRows())
-        if is_composed(first) and not is_plain(X):
-            found: tuple[Any, Columns | None] = first._rows(X)
-            return found
-        return rows_for(first, X, known=first if hasattr(first, "n_features_in_") else AnyRows(), reset=False), None
-
-    def _mapped_as_one(self, X: Any) -> bool:
-        """Whether the steps are composed into one row map; data in memory go to foreign steps as they are."""
-        return not is_plain(X) or (self._is_one_map(frames=hasattr(X, "columns")) and not self._hands_on_frames(X))
-
-    def _is_one_map(self, *, frames: bool = False) -> bool:
-        """Whether all steps are of this library; for data frames, whether they take these as one array."""
-        return all(is_one_map(step, frames=frames) for _, step in self.steps if not is_absent(step))
-
-    def _map_of_steps(
-        self, steps: Sequence[tuple[str, Any]], method: str, n_columns: int | None, dtype: np.dtype[Any]
-    ) -> RowMap | None:
-        maps: list[RowMap] = []
-        for _, step in steps:
-            if not is_absent(step):
-                maps.append(method_map(step, method, n_columns=n_columns, dtype=dtype))
-                n_columns, dtype = maps[-1].columns(n_columns), maps[-1].dtype(dtype)
-        return compose(*maps) if maps else None
-
-    def _method_map(self, method: str, *, n_columns: int | None, dtype: np.dtype[Any]) -> RowMap:
-        if method == "inverse_transform":
-            return compose(self._map_of_steps(self.steps[::-1], method, n_columns, dtype))
-        above = self._map_of_steps(self.steps[:-1], "transform", n_columns, dtype)
-        if above is not None:
-            n_columns, dtype = above.columns(n_columns), above.dtype(dtype)
-        return compose(above, self._map_of_steps(self.steps[-1:], method, n_columns, dtype))
-
-
-def _columns(X: Any) -> int | None:
-    return X.shape[1] if len(X.shape) > 1 else None
 
 
 def _read_whole(name: str, step: Any) -> str:
@@ -465,14 +335,21 @@ def make_pipeline(
 
     Parameters
     ----------
-    *steps : estimators
+    *steps : estimator
         The steps, in order.
-    memory, transform_input, verbose, passes
-        As for :class:`Pipeline`.
+    memory : str, object with the joblib.Memory interface or None, default=None
+        Caches fitted transformers; if set, the pipeline is fitted step by step.
+    transform_input : list of str or None, default=None
+        As in scikit-learn; if set, the pipeline is fitted step by step.
+    verbose : bool, default=False
+        Print each pass and the time it took.
+    passes : {None, 1}, default=None
+        1 trains an :class:`~ooclearn.Incremental` in the pass that fits the scalers above it; see :class:`Pipeline`.
 
     Returns
     -------
     Pipeline
+        Not fitted.
 
     Examples
     --------

@@ -98,6 +98,14 @@ class Plan:
         What is fitted before, by itself, to columns of its own of a data frame in memory, and why.
     note : str
         Why the steps are fitted one after the other, if they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.preprocessing import StandardScaler
+    >>> plan = StandardScaler().explain(np.ones((1000, 20)))
+    >>> plan.n_passes, plan.passes[0].parts, plan.passes[0].n_bytes
+    (1, 'X', 160000)
     """
 
     source: str
@@ -121,7 +129,13 @@ class Plan:
         return max((one.memory for one in self.passes), default=0)
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
-        """Return the plan as a table of text: pass, answers, reads, memory, reason."""
+        """Return the plan as a table of text.
+
+        Returns
+        -------
+        list of tuple of str
+            For each pass its number, what it answers, what it reads, the memory it takes, and why it is needed.
+        """
         out = []
         for number, one in enumerate(self.passes, 1):
             out.append(

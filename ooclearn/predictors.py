@@ -34,20 +34,28 @@ class Predictor(Estimator):
     _score_of_blocks: ClassVar[str] = ""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Fit to rows and their targets.
+        """Fit the model to rows and their targets; the class says in how many passes.
 
         Parameters
         ----------
         X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
             The rows.
         y : array-like or Blocks of shape (n_samples,) or (n_samples, n_targets)
-            The targets.
+            The targets: labels for a classifier, numbers for a regressor. Several targets where the class says so.
         sample_weight : array-like or Blocks of shape (n_samples,), optional
-            Weights of the rows, 0 or more.
+            Weights of the rows, 0 or more; by default each counts once.
 
         Returns
         -------
-        self
+        self : object
+            This estimator, fitted.
+
+        Raises
+        ------
+        NonFiniteError
+            A cell is missing or infinite; the message says where.
+        DataError
+            `y` or `sample_weight` has another length than `X`, values of the wrong kind, or negative weights.
         """
         return self._fit(X, y, sample_weight)
 
@@ -97,7 +105,7 @@ class Predictor(Estimator):
         return mapped(self._method_map(method, n_columns=X.shape[1], dtype=host_dtype(X)), X)
 
     def predict(self, X: Any) -> Any:
-        """Predict the targets of rows, by blocks, in parallel.
+        """Predict the target of each row, by blocks, in parallel.
 
         Parameters
         ----------
@@ -106,22 +114,33 @@ class Predictor(Estimator):
 
         Returns
         -------
-        Same container as `X`
-            At once for arrays in memory; lazily for Blocks, memory maps and Dask arrays.
+        Same container as `X`, of shape (n_samples,) or (n_samples, n_targets)
+            Computed at once for arrays in memory; lazily for Blocks, memory maps and Dask arrays. Labels have the dtype
+            of ``classes_``; numbers are float64, or the widest float that the device has.
+
+        Raises
+        ------
+        NonFiniteError
+            A cell is missing or infinite; the message says where. A lazy result raises when it is computed.
         """
         return self._mapped("predict", X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the score of the predictions for `X` in one pass: accuracy of a classifier, R^2 of a regressor.
+        """Score the predictions for `X` in one pass: accuracy for a classifier, R^2 for a regressor.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As for :meth:`fit`.
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks of shape (n_samples,) or (n_samples, n_targets)
+            The true targets.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
 
         Returns
         -------
         float
+            At best 1. The predictions are summed up block by block and never kept.
         """
         check_is_fitted(self)
         X, y = split_target(X, y)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ooclearn._namespace import float_dtype, like, minus, namespace, ones
+from ooclearn.products import rows_times
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.types import Array
 from ooclearn.unlooked import only_counted
@@ -61,5 +62,5 @@ class Quadratics:
             return (np.multiply(off, off, out=off) if isinstance(off, np.ndarray) else off * off) @ like(
                 root, x, x.dtype
             )
-        off = off @ like(root, x, x.dtype)
+        off = rows_times(off, like(root, x, x.dtype))
         return (off * off) @ ones(root.shape[1], x)

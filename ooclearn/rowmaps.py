@@ -44,21 +44,66 @@ Kind = Literal["same", "diagonal", "affine", "columns", "mixed"]
 
 @runtime_checkable
 class RowMap(Protocol):
-    """What every row map can do."""
+    """What ``transform`` or ``predict`` does to rows, as data that can be pickled and sent to a worker.
+
+    Called with one block of any array library, it returns one block of the same library, on the same device, of as many
+    rows; each row comes from its own row alone.
+
+    Methods
+    -------
+    launched(block)
+        Optional, for maps that refuse cells: return the mapped rows and how many cells are refused, as an array,
+        without looking at a value; see :func:`launched`.
+    """
 
     def __call__(self, block: Array, /) -> Array:
         """Return the mapped rows of one block."""
 
     def columns(self, n_columns: int | None, /) -> int | None:
-        """Return the number of columns that come out; None for a one-dimensional result."""
+        """Return the number of columns that come out, without running the map.
+
+        Parameters
+        ----------
+        n_columns : int or None
+            How many go in; None where that is not known yet.
+
+        Returns
+        -------
+        int or None
+            None for a one-dimensional result, or where it follows from an unknown `n_columns`.
+        """
 
     def dtype(self, dtype: np.dtype[Any], /) -> np.dtype[Any]:
-        """Return the dtype that comes out for one that goes in."""
+        """Return the dtype that comes out, without running the map.
+
+        Parameters
+        ----------
+        dtype : dtype
+            What goes in.
+
+        Returns
+        -------
+        dtype
+            What comes out.
+        """
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Keep the columns at these positions, in this order."""
+    """Keep some columns, in a given order.
+
+    Parameters
+    ----------
+    positions : tuple of int
+        Which columns, counted from 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.rowmaps import Columns
+    >>> Columns((2, 0))(np.array([[1.0, 2.0, 3.0]]))
+    array([[3., 1.]])
+    """
 
     positions: tuple[int, ...]
     # The positions on devices.
@@ -68,7 +113,18 @@ class Columns:
         return {**vars(self), "_kept": {}}
 
     def then(self, after: RowMap, /) -> RowMap | None:
-        """Return this selection followed by `after` as one map; None if there is none."""
+        """Return this selection followed by another map, as one map.
+
+        Parameters
+        ----------
+        after : RowMap
+            What is done to the columns that are kept.
+
+        Returns
+        -------
+        RowMap or None
+            None if there is no one map for both.
+        """
         if isinstance(after, Columns):
             return Columns(tuple(self.positions[at] for at in after.positions))
         behind = getattr(after, "behind", None)
@@ -108,6 +164,13 @@ class Rowwise:
         For a function that refuses cells: the same without looking at a value. Takes one block, returns what comes out
         and how many cells are refused, as an array.
         Without it, what the function's checks count is taken (:mod:`ooclearn.unlooked`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.rowmaps import Rowwise
+    >>> Rowwise(np.square, out_dtype="float")(np.array([[3.0, 5.0]]))
+    array([[ 9., 25.]])
     """
 
     function: Callable[[Array], Array]
@@ -145,7 +208,13 @@ class Rowwise:
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """Several row maps, one after the other; made by :func:`compose`."""
+    """Several row maps, one after the other; made by :func:`compose`.
+
+    Parameters
+    ----------
+    maps : tuple of RowMap
+        From first to last.
+    """
 
     maps: tuple[RowMap, ...] = field(default=())
 
@@ -197,7 +266,18 @@ class Chain:
 
 
 def refusing_infinite(row_map: RowMap | None, /) -> RowMap | None:
-    """Return a map that begins with an affine one, and refuses infinities in the rows that it gets."""
+    """Return a map that begins with an affine one, and refuses infinities in the rows that it gets.
+
+    Parameters
+    ----------
+    row_map : RowMap or None
+        A map.
+
+    Returns
+    -------
+    RowMap or None
+        The map as it is, if it does not begin with an affine one.
+    """
     if isinstance(row_map, Chain):
         first = refusing_infinite(row_map.maps[0])
         assert first is not None
@@ -206,7 +286,17 @@ def refusing_infinite(row_map: RowMap | None, /) -> RowMap | None:
 
 
 def map_into(row_map: RowMap, block: Array, out: Array, /) -> None:
-    """Map a NumPy block into `out`."""
+    """Map a NumPy block into an array that is there.
+
+    Parameters
+    ----------
+    row_map : RowMap
+        The map.
+    block : ndarray
+        What goes in.
+    out : ndarray
+        Where the result goes, of its shape and dtype. May be `block`, if the map is affine.
+    """
     if isinstance(row_map, Affine):
         row_map.into(block, out)
     else:
@@ -215,6 +305,13 @@ def map_into(row_map: RowMap, block: Array, out: Array, /) -> None:
 
 def launched(row_map: RowMap | None, block: Array, /) -> tuple[Array, Any]:
     """Apply a map to a block of a device by giving work to it alone; no value is looked at.
+
+    Parameters
+    ----------
+    row_map : RowMap or None
+        The map; None does nothing.
+    block : array
+        What goes in, on the device.
 
     Returns
     -------
@@ -230,7 +327,18 @@ def launched(row_map: RowMap | None, block: Array, /) -> tuple[Array, Any]:
 
 
 def on_host(row_map: RowMap | None, /) -> bool:
-    """Say whether a map copies the rows of a device to the host and back."""
+    """Say whether a map copies the rows of a device to the host and back.
+
+    Parameters
+    ----------
+    row_map : RowMap or None
+        A map; None does nothing.
+
+    Returns
+    -------
+    bool
+        True also for maps that do not say.
+    """
     maps = getattr(row_map, "maps", None)  # one after the other, or side by side
     if maps is not None:
         return any(on_host(one) for one in maps)
@@ -238,7 +346,25 @@ def on_host(row_map: RowMap | None, /) -> bool:
 
 
 def kind_of(row_map: RowMap | None, /) -> Kind | None:
-    """Return the kind of a map; None if statistics cannot be seen through it."""
+    """Return the kind of a map, which says what statistics can be seen through it.
+
+    Parameters
+    ----------
+    row_map : RowMap or None
+        A fitted map; None does nothing.
+
+    Returns
+    -------
+    {"same", "diagonal", "affine", "columns"} or None
+        None if statistics cannot be seen through it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.rowmaps import Affine, kind_of
+    >>> kind_of(Affine(np.array([2.0, 4.0]))), kind_of(Affine(np.ones((2, 1))))
+    ('diagonal', 'affine')
+    """
     if row_map is None:
         return "same"
     if isinstance(row_map, Affine) and not row_map.squeeze:
@@ -247,7 +373,17 @@ def kind_of(row_map: RowMap | None, /) -> Kind | None:
 
 
 def compose(*maps: RowMap | None) -> RowMap:
-    """Return the maps, applied from left to right, as one; neighbouring affine maps and selections collapse.
+    """Return several maps as one; neighbouring affine maps and selections collapse.
+
+    Parameters
+    ----------
+    *maps : RowMap or None
+        Applied from left to right; None does nothing.
+
+    Returns
+    -------
+    RowMap
+        One that does what all do, to a few roundings: affine maps in a row are one product.
 
     Examples
     --------

@@ -180,12 +180,8 @@ class SendingReading(DeviceReading):
             stack.callback(sent.release)
             stack.enter_context(working(work))
             way = WayBack(self.device(), source.X, row_map, mapped)
-            try:
-                way.bring(given, work=work)
-            except BlockMemoryError:
-                raise
-            except MemoryError as error:
-                raise BlockMemoryError(_no_room(way.memory(), sent.name, 0, "nothing was written")) from error
+            stack.enter_context(_naming_what_to_set(sent, "nothing was written", way.memory()))
+            way.bring(given, work=work)
         return True
 
     def fold(self, table: Table, statistic: Statistic[Any], /, *, work: Work) -> Any:
@@ -193,7 +189,22 @@ class SendingReading(DeviceReading):
         beneath = _beneath(table)
         if beneath is not table:
             table, statistic = beneath, _through(statistic, table.X.row_map)  # type: ignore[attr-defined]  # it is mapped
-        return super().fold(table, statistic, work=work)
+        with _naming_what_to_set(table.X, "nothing was fitted"):
+            return super().fold(table, statistic, work=work)
+
+    def stream(
+        self,
+        table: Table,
+        groups: Sequence[Sequence[int]],
+        function: Callable[[int, Rows], T],
+        /,
+        *,
+        ahead: int,
+        work: Work,
+    ) -> Iterator[T]:
+        """Yield ``function(i, rows)`` for each group of blocks, in order, at most `ahead` groups early."""
+        with _naming_what_to_set(table.X, "nothing was fitted"):
+            yield from super().stream(table, groups, function, ahead=ahead, work=work)  # type: ignore[misc]  # of what it is mixed with
 
     def deliver(self, table: Table, take: Callable[[int, Rows], None], end: Callable[[], T], /, *, work: Work) -> T:
         """Give each block of the table to `take`, in order, then call `end`."""
@@ -205,13 +216,9 @@ class SendingReading(DeviceReading):
         with ExitStack() as stack:
             stack.callback(table.release)
             stack.enter_context(working(work))
-            try:
-                return ring.deliver(take, end, work=work)
-            except BlockMemoryError:
-                raise
-            except MemoryError as error:
-                kept = table.X.residents.budget if table.X.residents is not None else 0
-                raise BlockMemoryError(_no_room(ring.memory(), table.X.name, kept, "nothing was fitted")) from error
+            kept = table.X.residents.budget if table.X.residents is not None else 0
+            stack.enter_context(_naming_what_to_set(table.X, "nothing was fitted", ring.memory(), kept))
+            return ring.deliver(take, end, work=work)
 
     def ring_memory(self, table: Table, /) -> tuple[int, int] | None:
         """Return the bytes of host and of device memory that blocks of a pass take; None if no ring is used."""
@@ -247,12 +254,29 @@ def _put_labels(put: Put, labels: Array, blocks: Sequence[int], start: int, at: 
     put(blocks, start, labels[at])
 
 
-def _no_room(memory: tuple[int, int], name: str, kept: int, left: str) -> str:
-    settings = get_config()
-    pinned, on_device = memory
-    return (
-        f"the device or the host has not enough memory for {name}: blocks take {on_device:,} bytes of the device "
-        f"({kept:,} more may stay there between passes, resident_bytes) and {pinned:,} of page-locked host memory, and the "
-        f"work on them several times a block besides. Set block_bytes to {max(1, settings['block_bytes'] // 4):,} or "
-        f"less, and resident_bytes to 0, by ooclearn.config_context; {left}"
-    )
+@contextmanager
+def _naming_what_to_set(
+    blocks: Blocks, left: str, memory: tuple[int, int] | None = None, kept: int = 0
+) -> Iterator[None]:
+    """Say in the place of a library which ``block_bytes`` to set where memory gives out."""
+    try:
+        yield
+    except BlockMemoryError:
+        raise
+    except MemoryError as error:
+        size: int = get_config()["block_bytes"]
+        largest = size if blocks.lengths is None else max(blocks.lengths, default=0) * blocks.row_bytes
+        if memory is None:
+            taken = f"blocks have up to {largest:,} bytes"
+        else:
+            pinned, on_device = memory
+            taken = (
+                f"blocks take {on_device:,} bytes of the device ({kept:,} more may stay there between passes, "
+                f"resident_bytes) and {pinned:,} of page-locked host memory"
+            )
+        raise BlockMemoryError(
+            f"the device or the host has not enough memory for {blocks.name} ({error}): {taken}, and the work on them "
+            f"takes several times a block besides. Set block_bytes to {max(1, min(size, largest) // 4):,} or less, and "
+            f"resident_bytes to 0, by ooclearn.config_context around the scan, which cuts the blocks, and what is done "
+            f"with them; {left}"
+        ) from error

@@ -23,7 +23,30 @@ PAUSES = (0.05, 0.2, 0.8)
 
 
 class Source(Protocol):
-    """Rows that can be read from any row to any other: an array, a file."""
+    """Rows that can be read from any row to any other: an array, a file.
+
+    Several threads may read at a time. Reading the same rows again gives the same values, or an error.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    shape : tuple of int
+        Rows, and columns if there are two dimensions.
+    dtype : dtype
+        Of the elements.
+    in_memory : bool
+        Reading copies nothing.
+
+    Methods
+    -------
+    expect(runs)
+        Optional: take note that these runs of rows, pairs of a first row and one after the last, are read soon.
+    opened()
+        Optional: return a context manager that gives ``read`` with a file kept open for several runs of rows.
+    name_at(row)
+        Optional: return the name of the file that a row lies in.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -32,7 +55,20 @@ class Source(Protocol):
     """Reading copies nothing."""
 
     def read(self, start: int, stop: int, /, out: Array | None = None) -> Array:
-        """Return rows `start` to `stop`, in `out` if it is given; a result in memory is never written to."""
+        """Return a run of rows.
+
+        Parameters
+        ----------
+        start, stop : int
+            The first row, and the one after the last.
+        out : ndarray, optional
+            Where to put them, of their shape and dtype. What is in memory may be returned as a view of it instead.
+
+        Returns
+        -------
+        array of shape (stop - start, ...)
+            The rows. The caller never writes to them where they are a view.
+        """
 
 
 class SourceBlocks(Blocks):

@@ -21,7 +21,21 @@ __all__ = ["Rows", "Schema", "Table"]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """X, y and w of the same consecutive rows: one block, or a tile of it."""
+    """X, y and w of the same consecutive rows: one block, or a tile of it.
+
+    Attributes
+    ----------
+    X : array of shape (n, columns) or None
+        The rows; None where only targets are read.
+    y : array of shape (n,) or (n, targets), or None
+        The targets.
+    w : array of shape (n,) or None
+        The sample weights.
+    start : int or None
+        The number of the first row in the table, where a statistic has asked for it and it is known without reading.
+    labels : ndarray or None
+        y where it was read, if that is the host and X lies on a device.
+    """
 
     X: Array
     y: Array | None = None
@@ -66,7 +80,18 @@ class Schema:
     weighted: bool = False
 
     def mapped(self, row_map: RowMap) -> Schema:
-        """Return the schema of the rows that come out of `row_map`."""
+        """Return the schema of the rows that come out of a map.
+
+        Parameters
+        ----------
+        row_map : RowMap
+            A fitted map of X.
+
+        Returns
+        -------
+        Schema
+            With the columns and the dtype that come out; their names are not known.
+        """
         return replace(self, n_columns=row_map.columns(self.n_columns), dtype=row_map.dtype(self.dtype), names=None)
 
 
@@ -80,10 +105,27 @@ class Table:
     y, w : Blocks or None
         Targets and sample weights; cut again where X is cut.
 
+    Attributes
+    ----------
+    X : Blocks
+        The rows.
+    y, w : Blocks or None
+        Targets and sample weights, cut at the rows of X.
+
     Raises
     ------
     DataError
         `y` or `w` is of another length than `X`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ooclearn
+    >>> from ooclearn.table import Table
+    >>> X, y = ooclearn.scan(np.ones((6, 2)), block_rows=4), ooclearn.scan(np.arange(6.0), block_rows=3)
+    >>> table = Table(X, y)
+    >>> table.y.lengths
+    (4, 2)
     """
 
     def __init__(self, X: Blocks, y: Blocks | None = None, w: Blocks | None = None) -> None:
@@ -102,7 +144,18 @@ class Table:
         return tuple(part for part in (self.X, self.y, self.w) if part is not None)
 
     def part(self, role: str) -> Blocks:
-        """Return the part of that name; the first there is where there is none of it."""
+        """Return the part of a name.
+
+        Parameters
+        ----------
+        role : {"X", "y", "sample_weight"}
+            Its name.
+
+        Returns
+        -------
+        Blocks
+            The first part there is, where there is none of this name.
+        """
         found = {"X": self.X, "y": self.y, "sample_weight": self.w}.get(role)
         return found if found is not None else self.parts[0]
 
@@ -142,7 +195,18 @@ class Table:
         )
 
     def only(self, parts: frozenset[str]) -> Table:
-        """Return the table with what is not among `parts` left out; its y takes the place of X if X is."""
+        """Return the table with some of its parts.
+
+        Parameters
+        ----------
+        parts : frozenset of str
+            What is kept, of ``"X"``, ``"y"`` and ``"w"``.
+
+        Returns
+        -------
+        Table
+            Without X, one whose y is read in its place.
+        """
         y = self.y if "y" in parts else None
         w = self.w if "w" in parts else None
         if "X" in parts or y is None:
@@ -150,21 +214,51 @@ class Table:
         return TargetTable(y, w)
 
     def on_host(self) -> Table:
-        """Return the table without copies to a device, where its rows are read on the host."""
+        """Return the table without copies to a device, where its rows are read on the host.
+
+        Returns
+        -------
+        Table
+            This one, where nothing is copied to a device.
+        """
         parts = [None if part is None else part.on_host() for part in (self.X, self.y, self.w)]
         X, y, w = parts
         assert X is not None
         return self if X is self.X else _made(X, y, w)
 
     def recut(self, lengths: Sequence[int]) -> Table:
-        """Return the same rows cut into blocks of these lengths."""
+        """Return the same rows cut into other blocks; nothing is read, if the number of rows is known.
+
+        Parameters
+        ----------
+        lengths : sequence of int
+            Rows of each new block; together all rows.
+
+        Returns
+        -------
+        Table
+            All parts, cut anew.
+        """
         parts = [None if part is None else part.recut(lengths) for part in (self.X, self.y, self.w)]
         X, y, w = parts
         assert X is not None
         return _made(X, y, w)
 
     def tiles(self, i: int, rows: int) -> Iterator[Rows]:
-        """Yield block `i` in runs of at most `rows` rows; each is lent until the next is asked for."""
+        """Yield one block in runs of a few rows.
+
+        Parameters
+        ----------
+        i : int
+            Number of the block.
+        rows : int
+            Rows of a run, at most.
+
+        Yields
+        ------
+        Rows
+            Each is lent until the next is asked for.
+        """
         X = self.X.tiles(i, rows)
         y = self.y.tiles(i, rows) if self.y is not None else None
         w = self.w.tiles(i, rows) if self.w is not None else None
@@ -172,12 +266,31 @@ class Table:
             yield _beside(tile, next(y) if y is not None else None, next(w) if w is not None else None)
 
     def expect(self, group: Sequence[int]) -> None:
-        """Take note that the blocks `group` are read soon."""
+        """Announce that some blocks are read soon, so that what is slow to come can be sent for.
+
+        Parameters
+        ----------
+        group : sequence of int
+            Numbers of the blocks.
+        """
         for part in self.parts:
             part.expect(group)
 
     def gather(self, group: Sequence[int], buffered: Buffered | None = None) -> Rows:
-        """Return the rows of the blocks `group`, one block after the other."""
+        """Return the rows of several blocks, one block after the other.
+
+        Parameters
+        ----------
+        group : sequence of int
+            Numbers of the blocks, in the order wanted.
+        buffered : callable, optional
+            Takes a shape and a dtype, returns an array to fill with the rows of X; without it a new array is made.
+
+        Returns
+        -------
+        Rows
+            Those of all blocks.
+        """
         return _beside(
             self.X.gather(group, buffered),
             None if self.y is None else self.y.gather(group),

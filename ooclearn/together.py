@@ -88,14 +88,29 @@ def explain_all(
 
     Parameters
     ----------
-    estimators, X, y, fit_params
-        As for :func:`fit_all`.
+    estimators : sequence of estimators
+        Pipelines, column transformers, estimators of this library or others.
+    X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+        The rows.
+    y : array-like or Blocks, optional
+        The targets, for all that want any.
+    fit_params : sequence of dict, optional
+        For each of the estimators what its ``fit`` gets besides.
 
     Returns
     -------
     Plan
         It prints itself, and shows as HTML in a notebook. One that is fitted by itself counts as one reading, though
         it may take more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ooclearn
+    >>> from ooclearn.preprocessing import MinMaxScaler, StandardScaler
+    >>> plan = ooclearn.explain_all([StandardScaler(), MinMaxScaler()], np.ones((4, 2)))
+    >>> [stage for stage, _ in plan.passes[0].answers]
+    ['standardscaler', 'minmaxscaler']
     """
     X, y = split_target(X, y)
     planned, alone = _arranged(_listed(estimators), X, y, fit_params)

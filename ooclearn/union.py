@@ -140,14 +140,19 @@ def make_union(
 
     Parameters
     ----------
-    *transformers : estimators
-        The transformers.
-    n_jobs, verbose, verbose_feature_names_out
-        As for :class:`FeatureUnion`.
+    *transformers : estimator
+        All get the same rows; their results come side by side, in this order.
+    n_jobs : int or None, default=None
+        Of ``transform``, for data frames in memory, as in scikit-learn.
+    verbose : bool, default=False
+        If set, data frames in memory are fitted as by scikit-learn, which prints.
+    verbose_feature_names_out : bool, default=True
+        Whether the names of the results begin with that of their transformer.
 
     Returns
     -------
     FeatureUnion
+        Not fitted.
 
     Examples
     --------

@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 
 from ooclearn import config
 
-__all__ = ["Threads", "join_all", "keep_pages", "one_blas_thread", "ordered"]
+__all__ = ["Threads", "blas_architectures", "join_all", "keep_pages", "one_blas_thread", "ordered"]
 
 T = TypeVar("T")
 
@@ -38,6 +38,11 @@ def _controller() -> ThreadpoolController:
     if isinstance(found[0], _Failure):
         raise found[0].error
     return found[0]
+
+
+def blas_architectures() -> set[str]:
+    """Return for which processors the kernels are that OpenBLAS has chosen; nothing of other BLAS libraries."""
+    return {str(one.info().get("architecture")) for one in _controller().select(user_api="blas").lib_controllers}
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:

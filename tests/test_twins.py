@@ -1,9 +1,13 @@
-"""Every public estimator beside scikit-learn's of the same name: parameters, methods, tags, routing, attributes."""
+"""Every public estimator beside scikit-learn's of the same name, and beside its own docstring.
+
+Parameters, methods, tags, routing, attributes.
+"""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import warnings
 from dataclasses import asdict
 
@@ -163,3 +167,39 @@ def test_fitted_attributes(name):
             assert mine.dtype == other.dtype, attribute
         elif hasattr(other, "tocsr"):
             assert type(mine) is type(other), attribute
+
+
+def sections(text):
+    """Return what stands in each section of a numpydoc docstring."""
+    parts = re.split(r"^(.+)\n-{3,}\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def documented(section):
+    """Return the names that a section describes, in order; one line may have several."""
+    return [name for line in re.findall(r"^(\S.*?) : ", section, re.MULTILINE) for name in line.split(", ")]
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_docstring(name):
+    kind = TWINS[name][0]
+    found = sections(inspect.getdoc(kind))
+    assert {"Parameters", "Attributes", "Examples"} <= set(found)
+    assert documented(found["Parameters"]) == list(parameters(kind))
+    assert set(parameters(kind)) == set(kind().get_params())
+
+    settings = {"k": 2, "store_covariance": True}
+    model = kind(**{one: value for one, value in settings.items() if one in parameters(kind)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(*table(name))
+    learned = {one for one in dir(model) if one.endswith("_") and not one.startswith("_") and hasattr(model, one)}
+    attributes = documented(found["Attributes"])
+    assert sorted(attributes) == sorted(learned | {"feature_names_in_"}), "the table has no names of columns"
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_the_docstring_says_what_a_fit_costs(name):
+    text = inspect.getdoc(TWINS[name][0])
+    assert re.search(r"\bpass(es)?\b", text)
+    assert re.search(r"\bmemory\b", text, re.IGNORECASE)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ooclearn._namespace import float_dtype, like, minus, namespace, run_of, surely_finite
 from ooclearn.buffers import local_buffers
+from ooclearn.products import rows_times
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.statistics.held import as_held
 from ooclearn.types import Array
@@ -21,9 +22,6 @@ __all__ = ["centred", "distances", "labels_on_host", "nearest", "nearest_label",
 # piece should be large.
 _RUN_BYTES = 2**21
 _RUN_BYTES_THERE = 2**25
-# OpenBLAS copies matrices to lay them out anew first, unless the product takes no more multiplications than this: for
-# few columns, pieces that small are multiplied up to twice as fast.
-_SMALL = 10**6
 # NumPy's argmin along short rows pays a call for each; up to so many centres are compared as rows, and up to so few one
 # after the other.
 _FEW = 32
@@ -96,12 +94,12 @@ def labels_on_host(x: Array, centers: Array, /) -> Array:
         part, label = x[start:stop], labels[start:stop]
         if few:
             by_center = products[:, : stop - start]
-            _multiply(part, factors, by_center.T)
+            rows_times(part, factors, out=by_center.T)
             by_center += norms[:, None]
             least(by_center, label)
         else:
             by_row = products[: stop - start]
-            _multiply(part, factors, by_row)
+            rows_times(part, factors, out=by_row)
             by_row += norms
             label[...] = np.argmin(by_row, axis=1)
     return labels
@@ -119,13 +117,6 @@ def squares_on_host(x: Array, centers: Array, labels: Array, off: Array | None =
         np.subtract(x[start:stop] if off is None else minus(x[start:stop], off), difference, out=difference)
         np.einsum("ij,ij->i", difference, difference, out=squares[start:stop])
     return squares
-
-
-def _multiply(x: Array, factors: Array, out: Array) -> None:
-    """Write ``x @ factors``, in pieces that are small enough for the fast way."""
-    rows = max(16, _SMALL // factors.size)
-    for start in range(0, x.shape[0], rows):
-        np.matmul(x[start : start + rows], factors, out=out[start : start + rows])
 
 
 def _first_of_few(values: Array, out: Array) -> None:
@@ -185,7 +176,7 @@ def _distances_on_host(x: Array, centers: Array, dtype: np.dtype[Any]) -> Array:
     products = local_buffers().empty((longest, k), np.dtype(np.float64))
     for start, stop in _runs(n, k, _RUN_BYTES):
         part, squares = x[start:stop], products[: stop - start]
-        _multiply(part, factors, squares)
+        rows_times(part, factors, out=squares)
         squares += np.einsum("ij,ij->i", part, part)[:, None]
         squares += norms
         np.maximum(squares, 0.0, out=squares)  # below 0 by rounding only

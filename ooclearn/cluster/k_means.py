@@ -37,14 +37,14 @@ __all__ = ["KMeans"]
 
 
 class KMeans(ClassNamePrefixFeaturesOutMixin, ClusterMixin, RowMapTransformer):
-    """Cluster rows by k-means: a k-means|| start, then Lloyd's algorithm, each step one pass.
+    """Cluster rows by k-means: centres from k-means||, then Lloyd's algorithm, one pass a step.
 
-    As :class:`sklearn.cluster.KMeans`, on tables larger than memory and on every backend. One pass gives the means and
-    a sample of the rows. On a table that does not fit into that sample (1 MiB, or 5 rows a cluster if that is more),
-    k-means|| makes ``init_max_iter + 1`` passes more; then comes one pass a step of Lloyd's algorithm, and one that
-    gives the inertia of the last centres. All of `n_init` runs share these passes. Memory: a few tiles of a block and
-    the state, some numbers for each column of a cluster, for each worker; nothing grows with the rows. Of scikit-learn's
-    parameters, ``copy_x`` and ``algorithm`` are left out: input is never written to, and there is one algorithm.
+    As :class:`sklearn.cluster.KMeans`, on tables larger than memory and on every backend. Passes over the data: one for
+    the means and a sample of the rows; on a table larger than that sample (1 MiB, or 5 rows a cluster if that is more)
+    ``init_max_iter + 1`` for k-means||; one for each step of Lloyd's algorithm, and one for the inertia of the last
+    centres. All `n_init` runs share these passes. Memory: a few tiles of a block and some numbers for each column of a
+    cluster, for each worker. Of scikit-learn's parameters, ``copy_x`` and ``algorithm`` are left out: input is never
+    written to, and there is one algorithm. ``transform`` gives the distance of each row to each centre.
 
     Parameters
     ----------
@@ -52,15 +52,15 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, ClusterMixin, RowMapTransformer):
         Number of clusters.
     init : {'k-means||', 'k-means++', 'random'}, array-like of shape (n_clusters, n_features) or callable, \
 default='k-means||'
-        Where to start. ``'k-means||'`` draws rows from all over the table that are far from those drawn before, in a
+        The first centres. ``'k-means||'`` draws rows from all over the table that are far from those drawn before, in a
         few passes, and clusters them in memory by their weights. ``'k-means++'`` and ``'random'`` take rows of the
         sample. A callable is given the sample, `n_clusters` and a random state, and returns centres. Where the sample
-        is the whole table, ``'k-means||'`` is ``'k-means++'``, and the numbers drawn are those of scikit-learn.
+        is the whole table, ``'k-means||'`` is ``'k-means++'``, and draws the same numbers as scikit-learn.
     n_init : int or 'auto', default='auto'
-        Number of runs from different starts, of which that of the least inertia is kept. ``'auto'`` is 10 for
-        ``'random'`` and callables, else 1.
+        Number of runs from different starts; the one with the least inertia is kept. ``'auto'`` is 10 for ``'random'``
+        and callables, else 1.
     max_iter : int, default=300
-        Most steps of Lloyd's algorithm in a run, and so passes.
+        The most steps of Lloyd's algorithm in a run, one pass each.
     tol : float, default=1e-4
         Stop when the sum of the squared shifts of the centres is at most this part of the mean variance of the columns.
     random_state : int, RandomState or None, default=None
@@ -76,14 +76,14 @@ default='k-means||'
     Attributes
     ----------
     cluster_centers_ : ndarray of shape (n_clusters, n_features)
-        The centres.
+        The centres: float32 for float32 rows, else float64.
     labels_ : ndarray or lazy container of shape (n_samples,)
-        The cluster of each row that was fitted. For rows in memory an array; for Blocks, memory maps and Dask arrays
-        what ``predict`` gives, which is lazy: it reads the rows again when it is used, and a pickle leaves it out.
+        The cluster of each row that was fitted, int32. For rows in memory an array; for Blocks, memory maps and Dask
+        arrays what ``predict`` gives, which is lazy: it reads the rows again when used, and a pickle leaves it out.
     inertia_ : float
         The weighted sum of the squared distances of the rows to their centres.
     n_iter_ : int
-        Steps made in the run that was kept.
+        Steps of the run that was kept.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str
@@ -93,8 +93,7 @@ default='k-means||'
     -----
     A run stops as in scikit-learn: when a step leaves the centres where they are, when they shift less than `tol`, or
     after `max_iter` steps. Clusters that lose their rows are relocated to the rows farthest from their centres, as
-    there. Rows of weight 0 count as if they were not there: they are no centres, and the variances behind `tol` are
-    weighted.
+    there. Rows of weight 0 are left out: they become no centres, and the variances behind `tol` are weighted.
 
     References
     ----------
@@ -108,11 +107,8 @@ default='k-means||'
     >>> from ooclearn.cluster import KMeans
     >>> X = np.array([[1.0, 2.0], [1.0, 4.0], [1.0, 0.0], [10.0, 2.0], [10.0, 4.0], [10.0, 0.0]])
     >>> k_means = KMeans(n_clusters=2, random_state=0).fit(X)
-    >>> k_means.labels_
-    array([1, 1, 1, 0, 0, 0], dtype=int32)
-    >>> k_means.cluster_centers_
-    array([[10.,  2.],
-           [ 1.,  2.]])
+    >>> k_means.labels_, k_means.cluster_centers_[0]
+    (array([1, 1, 1, 0, 0, 0], dtype=int32), array([10.,  2.]))
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -153,7 +149,7 @@ default='k-means||'
         self.init_max_iter = init_max_iter
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: ARG002  (scikit-learn's signature)
-        """Find the centres.
+        """Find the cluster centres; the class says in how many passes.
 
         Parameters
         ----------
@@ -166,7 +162,8 @@ default='k-means||'
 
         Returns
         -------
-        self
+        self : object
+            This estimator, fitted.
         """
         with busy(self):
             self._validate_params()
@@ -291,7 +288,7 @@ default='k-means||'
         return self._method_map("transform", n_columns=None, dtype=np.dtype(np.float64))
 
     def predict(self, X: Any) -> Any:
-        """Return the position of the nearest centre of each row, by blocks, in parallel.
+        """Return the index of the nearest centre of each row, by blocks, in parallel.
 
         Parameters
         ----------
@@ -300,19 +297,49 @@ default='k-means||'
 
         Returns
         -------
-        Same container as `X`
-            At once for arrays in memory; lazily for Blocks, memory maps and Dask arrays.
+        Same container as `X`, of shape (n_samples,)
+            Computed at once for arrays in memory; lazily for Blocks, memory maps and Dask arrays. The dtype is int32.
         """
         check_is_fitted(self)
         X = checked_rows(self, X, reset=False)
         return mapped(self._method_map("predict", n_columns=None, dtype=np.dtype(np.float64)), X)
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
-        """Find the centres and return the cluster of each row; parameters as for :meth:`fit`."""
+        """Find the cluster centres and return the index of the nearest one for each row.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : None
+            Not used.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples,)
+            As :meth:`predict`.
+        """
         return self.fit(X, y, sample_weight).predict(X)
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
-        """Find the centres and return the distance of each row to each of them; parameters as for :meth:`fit`."""
+        """Find the cluster centres and return the distance of each row to each of them.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : None
+            Not used.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples, n_clusters)
+            As :meth:`transform`.
+        """
         return self.fit(X, y, sample_weight).transform(X)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:  # noqa: ARG002  (scikit-learn's signature)
@@ -320,12 +347,17 @@ default='k-means||'
 
         Parameters
         ----------
-        X, y, sample_weight
-            As for :meth:`fit`.
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : None
+            Not used.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
 
         Returns
         -------
         float
+            At best 0.
         """
         check_is_fitted(self)
         table = as_table(checked_rows(self, X, reset=False), None, sample_weight)

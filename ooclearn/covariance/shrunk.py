@@ -27,7 +27,7 @@ class _Shrunk(GaussianCovariance):
 
 
 class LedoitWolf(_Shrunk):
-    """Covariance shrunk by the formula of Ledoit and Wolf.
+    """Estimate a covariance matrix with the shrinkage of Ledoit and Wolf.
 
     As :class:`sklearn.covariance.LedoitWolf`, from one pass over the rows, on every backend. The estimate is
     ``(1 - shrinkage_) * covariance + shrinkage_ * trace(covariance) / n_features * identity``. Memory: a few tiles of a
@@ -36,20 +36,20 @@ class LedoitWolf(_Shrunk):
     Parameters
     ----------
     store_precision : bool, default=True
-        Keep the precision matrix.
+        Keep the precision matrix; without it ``get_precision`` computes it at each call.
     assume_centered : bool, default=False
-        Take the mean for 0 rather than estimate it.
+        Take the mean to be 0 rather than estimate it.
 
     Attributes
     ----------
     location_ : ndarray of shape (n_features,)
         Mean of each column; zeros with `assume_centered`.
     covariance_ : ndarray of shape (n_features, n_features)
-        The shrunk covariance.
+        The shrunk covariance, in float64.
     precision_ : ndarray of shape (n_features, n_features) or None
         Its inverse, or pseudo-inverse if it is singular; None without `store_precision`.
     shrinkage_ : float
-        Between 0 and 1.
+        The weight of the identity in the estimate, between 0 and 1.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str
@@ -58,8 +58,8 @@ class LedoitWolf(_Shrunk):
     Notes
     -----
     The shrinkage needs, besides the scatter, the sum over rows of the fourth power of their distance from the mean. The
-    :class:`~ooclearn.statistics.FourthMoments` of pairs of columns give it in the same pass, behind a scaler that is not
-    fitted yet, too. scikit-learn's `block_size` only saves memory there and is left out.
+    :class:`~ooclearn.statistics.FourthMoments` of pairs of columns give it in the same pass, behind a scaler that is
+    not fitted yet, too. scikit-learn's `block_size` only saves memory there and is left out.
 
     References
     ----------
@@ -93,7 +93,7 @@ class LedoitWolf(_Shrunk):
 
 
 class OAS(_Shrunk):
-    """Covariance shrunk by the oracle approximation of Chen, Wiesel, Eldar and Hero.
+    """Estimate a covariance matrix with the oracle approximating shrinkage of Chen, Wiesel, Eldar and Hero.
 
     As :class:`sklearn.covariance.OAS`, from one pass over the rows, on every backend. The estimate is
     ``(1 - shrinkage_) * covariance + shrinkage_ * trace(covariance) / n_features * identity``. Memory: a few tiles of a
@@ -102,20 +102,20 @@ class OAS(_Shrunk):
     Parameters
     ----------
     store_precision : bool, default=True
-        Keep the precision matrix.
+        Keep the precision matrix; without it ``get_precision`` computes it at each call.
     assume_centered : bool, default=False
-        Take the mean for 0 rather than estimate it.
+        Take the mean to be 0 rather than estimate it.
 
     Attributes
     ----------
     location_ : ndarray of shape (n_features,)
         Mean of each column; zeros with `assume_centered`.
     covariance_ : ndarray of shape (n_features, n_features)
-        The shrunk covariance.
+        The shrunk covariance, in float64.
     precision_ : ndarray of shape (n_features, n_features) or None
         Its inverse, or pseudo-inverse if it is singular; None without `store_precision`.
     shrinkage_ : float
-        Between 0 and 1.
+        The weight of the identity in the estimate, between 0 and 1.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str

@@ -39,21 +39,32 @@ class Components(ClassNamePrefixFeaturesOutMixin, MergeableTransformer):
 
         Returns
         -------
-        self
+        self : object
+            This transformer, fitted.
+
+        Raises
+        ------
+        NonFiniteError
+            A cell is missing or infinite; the message says where.
+        ValueError
+            There are fewer rows or columns than `n_components`.
         """
         return self._fit(X)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002  (as above)
-        """Take in more rows, in one pass over them; the result is that of one fit to all rows.
+        """Learn from more rows, in one pass over them; the result is that of one fit to all rows.
 
         Parameters
         ----------
-        X, y
-            As for :meth:`fit`.
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : None
+            Not used.
 
         Returns
         -------
-        self
+        self : object
+            This transformer, fitted to all rows so far.
         """
         return self._grow(X)
 
@@ -150,14 +161,15 @@ class PrincipalComponents(Components):
         return out
 
     def get_covariance(self) -> Array:
-        """Return the covariance of the generative model.
+        """Return the covariance of the probabilistic model.
 
-        ``components_.T @ diag(explained_variance_ - noise_variance_) @ components_ + noise_variance_ * eye(n_features)``,
-        whether the rows are whitened or not.
+        ``components_.T @ diag(explained_variance_ - noise_variance_) @ components_ + noise_variance_ *
+        eye(n_features)``, whether the rows are whitened or not.
 
         Returns
         -------
         ndarray of shape (n_features, n_features)
+            The covariance, in float64.
         """
         check_is_fitted(self)
         over = np.maximum(self.explained_variance_ - self.noise_variance_, 0.0)
@@ -166,11 +178,12 @@ class PrincipalComponents(Components):
         return out
 
     def get_precision(self) -> Array:
-        """Return the inverse of the covariance of the generative model.
+        """Return the inverse of the covariance of the probabilistic model.
 
         Returns
         -------
         ndarray of shape (n_features, n_features)
+            The precision, in float64.
 
         Raises
         ------

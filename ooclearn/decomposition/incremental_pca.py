@@ -15,28 +15,29 @@ __all__ = ["IncrementalPCA"]
 
 
 class IncrementalPCA(PrincipalComponents):
-    """Principal component analysis of rows that come in parts; exact, whatever the parts.
+    """Principal component analysis of rows that come in parts, with the exact result for all of them.
 
     With the attributes of :class:`sklearn.decomposition.IncrementalPCA`. That one keeps some components of the rows
     before and forgets the others, so its result depends on the size of the batches; this one keeps the scatter matrix,
     and its result is that of :class:`PCA`. One pass over the rows. Memory: a few tiles of a block for each worker, and
-    some matrices of n_features by n_features.
+    some matrices of n_features by n_features. Fitted attributes are float64 whatever the dtype of `X`; ``transform``
+    keeps float32.
 
     Parameters
     ----------
     n_components : int or None, default=None
         How many components to keep; None for all, ``min(n_samples_seen_, n_features)``.
     whiten : bool, default=False
-        Scale what ``transform`` gives to unit variance. Components without variance are mapped to 0.
+        Scale the columns that ``transform`` gives to unit variance. Components without variance are mapped to 0.
 
     Attributes
     ----------
     components_ : ndarray of shape (n_components_, n_features)
         The axes, those of largest variance first. The entry of each that is largest in absolute value is positive.
     explained_variance_ : ndarray of shape (n_components_,)
-        Variance along each axis, with ``n_samples_seen_ - 1`` below the line.
+        Variance along each axis, with ``n_samples_seen_ - 1`` as the divisor.
     explained_variance_ratio_ : ndarray of shape (n_components_,)
-        Its share of the variance of all columns; NaN where the rows do not vary.
+        Share of each axis in the variance of all columns; NaN where the rows do not vary.
     singular_values_ : ndarray of shape (n_components_,)
         Lengths of the columns that ``transform`` gives without whitening.
     mean_, var_ : ndarray of shape (n_features,)
@@ -57,6 +58,11 @@ class IncrementalPCA(PrincipalComponents):
     scikit-learn's `batch_size` and `copy` are left out: rows are read as their blocks come, the result does not depend
     on it, and input is never written to. With ``n_components=None`` the number of components goes on growing with the
     rows until it is that of the columns; scikit-learn's stays that of the first batch.
+
+    References
+    ----------
+    T. F. Chan, G. H. Golub and R. J. LeVeque, "Algorithms for computing the sample variance: analysis and
+    recommendations", The American Statistician 37 (1983).
 
     Examples
     --------

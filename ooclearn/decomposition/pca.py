@@ -24,19 +24,19 @@ __all__ = ["PCA"]
 
 
 class PCA(PrincipalComponents):
-    """Principal component analysis.
+    """Principal component analysis: project rows on the axes along which they vary most.
 
     As :class:`sklearn.decomposition.PCA`, from one pass over the rows, on every backend: exact, whatever the number of
     rows and however they are cut. Memory: a few tiles of a block for each worker, and some matrices of n_features by
-    n_features.
+    n_features. Fitted attributes are float64 whatever the dtype of `X`; ``transform`` keeps float32.
 
     Parameters
     ----------
     n_components : int, float, 'mle' or None, default=None
-        How many components to keep: so many; as many as explain more than this fraction (between 0 and 1) of the
-        variance; by Minka's estimate; or all, ``min(n_samples, n_features)``.
+        How many components to keep. An int: that many. A float between 0 and 1: as many as explain more than this
+        share of the variance. ``'mle'``: as many as Minka's estimate. None: all, ``min(n_samples, n_features)``.
     whiten : bool, default=False
-        Scale what ``transform`` gives to unit variance. Components without variance are mapped to 0.
+        Scale the columns that ``transform`` gives to unit variance. Components without variance are mapped to 0.
     svd_solver : {'auto', 'full', 'covariance_eigh'}, default='auto'
         ``'full'`` finds the eigenvectors of the correlation matrix, and with them the singular vectors of a matrix
         whose product with itself is the scatter matrix: small variances beside large ones are as exact as by a singular
@@ -49,9 +49,9 @@ class PCA(PrincipalComponents):
     components_ : ndarray of shape (n_components_, n_features)
         The axes, those of largest variance first. The entry of each that is largest in absolute value is positive.
     explained_variance_ : ndarray of shape (n_components_,)
-        Variance along each axis, with ``n_samples - 1`` below the line.
+        Variance along each axis, with ``n_samples - 1`` as the divisor.
     explained_variance_ratio_ : ndarray of shape (n_components_,)
-        Its share of the variance of all columns; NaN where the rows do not vary.
+        Share of each axis in the variance of all columns; NaN where the rows do not vary.
     singular_values_ : ndarray of shape (n_components_,)
         Lengths of the columns that ``transform`` gives without whitening.
     mean_ : ndarray of shape (n_features,)
@@ -151,7 +151,7 @@ class PCA(PrincipalComponents):
         return log_likelihood(self.mean_, *self._precision_root())
 
     def score_samples(self, X: Any) -> Any:
-        """Return the log-likelihood of each row, by blocks.
+        """Return the log-likelihood of each row under the probabilistic model, by blocks, in parallel.
 
         Parameters
         ----------
@@ -161,14 +161,14 @@ class PCA(PrincipalComponents):
         Returns
         -------
         Same container as `X`, of shape (n_samples,)
-            At once for arrays in memory; lazily for Blocks, memory maps and Dask arrays.
+            Computed at once for arrays in memory; lazily for Blocks, memory maps and Dask arrays.
         """
         check_is_fitted(self)
         X = checked_rows(self, X, reset=False)
         return mapped(self._method_map("score_samples", n_columns=X.shape[1], dtype=host_dtype(X)), X)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: ARG002  (scikit-learn's signature)
-        """Return the mean log-likelihood of the rows, in one pass.
+        """Return the mean log-likelihood of the rows under the probabilistic model, in one pass.
 
         Parameters
         ----------
@@ -180,6 +180,7 @@ class PCA(PrincipalComponents):
         Returns
         -------
         float
+            The mean of :meth:`score_samples`.
         """
         check_is_fitted(self)
         return score_of(self, as_table(checked_rows(self, X, reset=False)), self._method_map)

@@ -19,10 +19,11 @@ __all__ = ["TruncatedSVD"]
 
 
 class TruncatedSVD(Components):
-    r"""Dimensionality reduction by the largest singular values of the rows as they are, not centred.
+    r"""Project rows, which are not centred, on the singular vectors of their largest singular values.
 
     As :class:`sklearn.decomposition.TruncatedSVD`, from one pass over the rows, on every backend, and exact. Memory: a
-    few tiles of a block for each worker, and some matrices of n_features by n_features.
+    few tiles of a block for each worker, and some matrices of n_features by n_features. Fitted attributes are float64
+    whatever the dtype of `X`; ``transform`` keeps float32.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ class TruncatedSVD(Components):
     explained_variance_ : ndarray of shape (n_components,)
         Variance (of the population) of the columns that ``transform`` gives.
     explained_variance_ratio_ : ndarray of shape (n_components,)
-        Its share of the variance of all columns; NaN where the rows do not vary.
+        Their share of the variance of all columns; NaN where the rows do not vary.
     singular_values_ : ndarray of shape (n_components,)
         Lengths of the columns that ``transform`` gives.
     n_features_in_ : int
@@ -47,13 +48,16 @@ class TruncatedSVD(Components):
 
     Notes
     -----
-    What is decomposed is not the second moment, :math:`X^T X = S + n m m^T`, in which a large mean m would drown the
-    centred scatter S, but a small matrix whose product with itself that is: one row :math:`\sqrt n\, m` above the
-    root of S that :class:`PCA` decomposes. So the result is more exact than that of the
-    rows themselves, where the mean is large.
+    In the second moment, :math:`X^T X = S + n m m^T`, a large mean m would drown the centred scatter S. So a small
+    matrix is decomposed whose product with itself is the second moment: one row :math:`\sqrt n\, m` above the root of S
+    that :class:`PCA` decomposes. Where the mean is large, the result is more exact than that of the rows themselves.
 
     Parameters of scikit-learn's randomised and iterative solvers (`algorithm`, `n_iter`, `n_oversamples`,
     `power_iteration_normalizer`, `random_state`, `tol`) have nothing to do here and are left out. Rows must be dense.
+
+    References
+    ----------
+    G. H. Golub and C. F. Van Loan, "Matrix Computations", 4th ed. (2013), section 2.4.
 
     Examples
     --------

@@ -144,7 +144,15 @@ class Meters(Observer):
                 self._ended.append(meter)
 
     def take(self) -> tuple[list[Meter], list[Meter]]:
-        """Return the passes that ended since the last call, and those under way."""
+        """Return the passes that ended since the last call, and those under way.
+
+        Returns
+        -------
+        ended : list of Meter
+            Each is given once.
+        under_way : list of Meter
+            They count on.
+        """
         with self._lock:
             ended, self._ended = self._ended, []
             return ended, list(self._live.values())

@@ -216,9 +216,17 @@ class MemorySampler:
         return self.cores_between(self._start[0], last)
 
     def cores_between(self, start: float, stop: float) -> float:
-        """Return how many cores were busy on average between two times, in ``perf_counter`` seconds.
+        """Return how many cores were busy on average between two times, as exactly as the samples are close.
 
-        The times are as exact as the samples are close.
+        Parameters
+        ----------
+        start, stop : float
+            The times, in ``perf_counter`` seconds.
+
+        Returns
+        -------
+        float
+            CPU seconds of this process for each second.
         """
         with self._lock:
             times = [s.stop for s in self._stretches]

@@ -26,7 +26,19 @@ _NEEDED = {"percent": 5, "rows": 8, "rate": 12, "bytes": 9, "time": 9}
 
 
 class Progress(Meters):
-    """The observer behind :func:`progress`; see there."""
+    """The context manager that :func:`progress` returns, which see.
+
+    Parameters
+    ----------
+    force : bool, default=False
+        Write plain lines where there is no terminal.
+    file : file, optional
+        Where to write; the standard error stream if not given.
+    refresh : float, default=0.1
+        Seconds between two drawings of the bars.
+    every : float, default=10.0
+        Seconds between two plain lines when less than 10 % was done.
+    """
 
     def __init__(
         self,

@@ -26,14 +26,21 @@ _MAX_SAMPLES = 4096
 
 
 class Timeline(Observer):
-    """The observer behind :func:`timeline`; see there.
+    """The context manager that :func:`timeline` returns, which see; it can be asked during the block and after it.
+
+    Parameters
+    ----------
+    memory_budget : int, optional
+        Bytes to draw as a line over the memory curve.
+    interval : float, default=0.05
+        Seconds between two samples of memory and CPU.
+    max_spans : int, default=100000
+        How many stretches of time to keep, 100 or more.
 
     Attributes
     ----------
     memory : MemorySampler
         Memory and busy cores of this process during the ``with`` block.
-    memory_budget : int or None
-        The line to draw over the memory curve.
     """
 
     def __init__(
@@ -90,7 +97,13 @@ class Timeline(Observer):
     # What can be asked, at any time.
 
     def recorded(self) -> Recorded:
-        """Return what was recorded so far."""
+        """Return what was recorded so far.
+
+        Returns
+        -------
+        Recorded
+            The passes, the workers, and what each worker did when.
+        """
         return self._recording.recorded(self._stop if self._stop is not None else perf_counter())
 
     @property
@@ -119,14 +132,28 @@ class Timeline(Observer):
     def diagnosis(self) -> str:
         """Return one sentence that says what limits the kind of pass that took the most time.
 
-        It begins with ``read-bound``, ``transform-bound``, ``fit-bound`` or ``write-bound`` where one stage
-        holds up the rest; ``parallel and balanced`` where the workers had their hands full; ``waiting`` where
-        they had, but the CPU did not; ``underused`` where they had not.
+        Returns
+        -------
+        str
+            It begins with ``read-bound``, ``transform-bound``, ``fit-bound`` or ``write-bound`` where one stage
+            holds up the rest; ``parallel and balanced`` where the workers had their hands full; ``waiting`` where
+            they had, but the CPU did not; ``underused`` where they had not.
         """
         return diagnose(self.passes, self.cpu_seconds, int(joblib.cpu_count())).sentence
 
     def cpu_seconds(self, one: Pass, /) -> float | None:
-        """Return the CPU seconds of this process during a pass; None where it was too short to tell."""
+        """Return the CPU seconds that this process took during a pass.
+
+        Parameters
+        ----------
+        one : Pass
+            Of :attr:`passes`.
+
+        Returns
+        -------
+        float or None
+            None where the pass was too short to tell.
+        """
         start = self.start + one.start
         if self.started is None or one.seconds < 10 * self.memory.interval:
             return None

@@ -33,25 +33,25 @@ __all__ = ["LinearDiscriminantAnalysis"]
 
 
 class LinearDiscriminantAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ByClassClassifier):
-    """Classify by Gaussian densities of one covariance, or project on the plane in which the classes lie.
+    """Classify by Gaussian densities that share one covariance, or project on the directions that separate the classes.
 
     As :class:`sklearn.discriminant_analysis.LinearDiscriminantAnalysis`, from one pass over the rows, on every
     backend: the means of the classes and the scatter matrix within them are all that is needed. Memory: a few tiles of
     a block for each worker, and some matrices of ``n_features`` squared; one for each class if `priors` are given and
-    a covariance is asked for. Of scikit-learn's parameters, ``covariance_estimator``, which would be given all rows of a
-    class, is left out.
+    a covariance is asked for. Of scikit-learn's parameters, ``covariance_estimator``, which would be given all rows of
+    a class, is left out.
 
     Parameters
     ----------
     solver : {"svd", "lsqr", "eigen"}, default="svd"
-        "svd" drops directions without scatter and finds the class plane. "lsqr" classifies only. "eigen" finds the
-        directions of the largest ratio of scatter between classes to that within. The last two take `shrinkage`.
+        "svd" drops directions without scatter. "lsqr" classifies only. "eigen" finds the directions with the largest
+        ratio of the scatter between classes to that within. The last two take `shrinkage`.
     shrinkage : float or None, default=None
-        Share, from 0 to 1, of the mean variance that the covariance is drawn towards. (scikit-learn's ``"auto"`` needs
-        fourth moments of each class, and is not offered.)
-    priors : array-like of shape (n_classes,), default=None
+        Weight, from 0 to 1, of the mean variance times the identity in the covariance. scikit-learn's ``"auto"`` is not
+        offered: it needs fourth moments of each class.
+    priors : array-like of shape (n_classes,) or None, default=None
         Probabilities of the classes; by default their shares of the rows.
-    n_components : int, default=None
+    n_components : int or None, default=None
         Components that ``transform`` keeps; by default all ``min(n_classes - 1, n_features)``.
     store_covariance : bool, default=False
         Compute ``covariance_`` with solver "svd" too.
@@ -67,15 +67,15 @@ class LinearDiscriminantAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMix
     means_ : ndarray of shape (n_classes, n_features)
         Means of the classes.
     xbar_ : ndarray of shape (n_features,)
-        The mean of these, each counted by its prior; with solver "svd".
+        Mean of these, weighted by the priors; with solver "svd".
     covariance_ : ndarray of shape (n_features, n_features)
-        Covariance within the classes, each counted by its prior; with solver "svd" only if asked for.
+        Covariance within the classes, weighted by the priors; with solver "svd" only with `store_covariance`.
     coef_ : ndarray of shape (n_classes, n_features) or (1, n_features)
-        Weights of the decision.
+        Coefficients of the decision; one row for two classes.
     intercept_ : ndarray of shape (n_classes,) or (1,)
-        Its constant terms.
+        Constants of the decision.
     scalings_ : ndarray of shape (n_features, rank)
-        What rows are projected on; not with solver "lsqr". The largest entry of each column is positive.
+        The directions that rows are projected on; not with solver "lsqr". The largest entry of each column is positive.
     explained_variance_ratio_ : ndarray of shape (n_components,)
         Share of the variance between classes in each component; not with solver "lsqr".
     n_features_in_ : int
@@ -86,11 +86,16 @@ class LinearDiscriminantAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMix
     Notes
     -----
     The scatter is accumulated in float64 by centred tiles, and solved on the correlation scale. Singular values are
-    the square roots of its eigenvalues, so those below about 1e-8 of the largest count as zero, whatever `tol`. Weights
-    of rows are taken, which scikit-learn does not; classes without any weight are left out.
+    the square roots of its eigenvalues, so those below about 1e-8 of the largest count as zero, whatever `tol`. Sample
+    weights are supported, unlike in scikit-learn; classes without any weight are left out. Fitted attributes are
+    float64 whatever the dtype of `X`.
 
     Decisions are affine maps that subtract the centre of the classes first: behind a scaler both collapse into one
     matrix product.
+
+    References
+    ----------
+    T. Hastie, R. Tibshirani and J. Friedman, "The Elements of Statistical Learning", 2nd ed. (2009), section 4.3.
 
     Examples
     --------
@@ -242,32 +247,32 @@ class LinearDiscriminantAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMix
         return limit if self.n_components is None else int(self.n_components)
 
     def decision_function(self, X: Any) -> Any:
-        """Return how far each class is ahead: a linear score, by blocks, in parallel.
+        """Return a linear score of each class for each row, by blocks, in parallel.
 
         Parameters
         ----------
-        X : container of shape (n_samples, n_features)
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
             The rows.
 
         Returns
         -------
-        Same container as `X`
-            One column for each of ``classes_``; of two classes one number a row, the logarithm of their odds.
+        Same container as `X`, of shape (n_samples,) or (n_samples, n_classes)
+            For two classes one number, the logarithm of the odds of ``classes_[1]``; else one column for each class.
         """
         return self._mapped("decision_function", X)
 
     def transform(self, X: Any) -> Any:
-        """Project rows on the plane in which the classes lie.
+        """Project rows on the directions that separate the classes best.
 
         Parameters
         ----------
-        X : container of shape (n_samples, n_features)
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
             The rows.
 
         Returns
         -------
-        Same container as `X`
-            One column for each component.
+        Same container as `X`, of shape (n_samples, n_components)
+            Computed at once for arrays in memory; lazily for Blocks, memory maps and Dask arrays.
 
         Raises
         ------

@@ -21,7 +21,7 @@ __all__ = ["QuadraticDiscriminantAnalysis"]
 
 
 class QuadraticDiscriminantAnalysis(ByClassClassifier):
-    """Classify by a Gaussian density of each class, each with a covariance of its own.
+    """Classify by Gaussian densities, one for each class, each with its own covariance.
 
     As :class:`sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis`, from one pass over the rows, on every
     backend. Memory: a few tiles of a block for each worker, and a matrix of ``n_features`` squared for each class. Of
@@ -32,12 +32,12 @@ class QuadraticDiscriminantAnalysis(ByClassClassifier):
     solver : {"svd", "eigen"}, default="svd"
         "svd" takes `reg_param`, "eigen" takes `shrinkage`.
     shrinkage : float or None, default=None
-        Share, from 0 to 1, of the mean variance that each covariance is drawn towards. (scikit-learn's ``"auto"``
-        needs fourth moments of each class, and is not offered.)
-    priors : array-like of shape (n_classes,), default=None
+        Weight, from 0 to 1, of the mean variance times the identity in each covariance. scikit-learn's ``"auto"`` is
+        not offered: it needs fourth moments of each class.
+    priors : array-like of shape (n_classes,) or None, default=None
         Probabilities of the classes; by default their shares of the rows.
     reg_param : float, default=0.0
-        Share, from 0 to 1, of the identity that each covariance is drawn towards. A class with fewer rows than columns
+        Weight, from 0 to 1, of the identity in each covariance. A class with fewer rows than columns
         is an error all the same, as in scikit-learn; "eigen" with `shrinkage` takes it.
     store_covariance : bool, default=False
         Keep ``covariance_``.
@@ -53,7 +53,7 @@ class QuadraticDiscriminantAnalysis(ByClassClassifier):
     means_ : ndarray of shape (n_classes, n_features)
         Means of the classes.
     covariance_ : list of ndarray of shape (n_features, n_features)
-        Covariance of each class, if asked for.
+        Covariance of each class; only with `store_covariance`.
     rotations_ : list of ndarray of shape (n_features, n_features)
         Principal axes of each class, as columns. The largest entry of each is positive.
     scalings_ : list of ndarray of shape (n_features,)
@@ -65,7 +65,12 @@ class QuadraticDiscriminantAnalysis(ByClassClassifier):
 
     Notes
     -----
-    Weights of rows are taken, which scikit-learn does not; classes without any weight are left out.
+    Sample weights are supported, unlike in scikit-learn; classes without any weight are left out. Fitted attributes are
+    float64 whatever the dtype of `X`.
+
+    References
+    ----------
+    T. Hastie, R. Tibshirani and J. Friedman, "The Elements of Statistical Learning", 2nd ed. (2009), section 4.3.
 
     Examples
     --------
@@ -168,16 +173,16 @@ class QuadraticDiscriminantAnalysis(ByClassClassifier):
         return Rowwise(scores, n_columns=None if k == 2 else k, out_dtype=np.float64)
 
     def decision_function(self, X: Any) -> Any:
-        """Return how far each class is ahead: logarithms of the joint probability but for a constant, by blocks.
+        """Return the logarithm of the joint probability of each class, but for a constant, by blocks, in parallel.
 
         Parameters
         ----------
-        X : container of shape (n_samples, n_features)
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
             The rows.
 
         Returns
         -------
-        Same container as `X`
-            One column for each of ``classes_``; of two classes one number a row, the logarithm of their odds.
+        Same container as `X`, of shape (n_samples,) or (n_samples, n_classes)
+            For two classes one number, the logarithm of the odds of ``classes_[1]``; else one column for each class.
         """
         return self._mapped("decision_function", X)

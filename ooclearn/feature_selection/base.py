@@ -35,7 +35,8 @@ class Selector(MergeableTransformer):
 
         Returns
         -------
-        ndarray of bool of shape (n_features,), or of int
+        ndarray of bool of shape (n_features,), or ndarray of int of shape (n_features_out,)
+            The mask, or with `indices` the positions, in ascending order.
         """
         check_is_fitted(self)
         mask = self._get_support_mask()
@@ -46,12 +47,13 @@ class Selector(MergeableTransformer):
 
         Parameters
         ----------
-        input_features : array-like of str, optional
+        input_features : array-like of str of shape (n_features,), optional
             Names of the columns that come in; by default ``feature_names_in_``, or x0, x1 and so on.
 
         Returns
         -------
-        ndarray of str
+        ndarray of str of shape (n_features_out,)
+            The names.
         """
         check_is_fitted(self)
         names: Array = super().get_feature_names_out(input_features)

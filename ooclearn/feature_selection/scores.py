@@ -92,7 +92,7 @@ def f_classif(X: Any, y: Any) -> tuple[Array, Array]:
 
 
 def chi2(X: Any, y: Any) -> tuple[Array, Array]:
-    """Compute the chi-squared statistic of each column of counts between the classes, in one pass.
+    """Compute Pearson's chi-squared statistic of each column of counts between the classes, in one pass.
 
     As :func:`sklearn.feature_selection.chi2`, over any container, from the sums of each class. Memory: a few tiles of a
     block for each worker, and one number for each class and column.
@@ -165,12 +165,17 @@ def r_regression(X: Any, y: Any, *, center: bool = True, force_finite: bool = Tr
 def f_regression(X: Any, y: Any, *, center: bool = True, force_finite: bool = True) -> tuple[Array, Array]:
     """Compute the F-value of the linear regression of the target on each column alone, in one pass.
 
-    As :func:`sklearn.feature_selection.f_regression`, over any container; see :func:`r_regression`.
+    As :func:`sklearn.feature_selection.f_regression`, over any container; the F-values follow from the correlations
+    (see :func:`r_regression`). Memory: a few tiles of a block for each worker, and four numbers for each column.
 
     Parameters
     ----------
-    X, y, center
-        As for :func:`r_regression`.
+    X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+        The rows.
+    y : array-like or Blocks of shape (n_samples,)
+        The target of each, a number.
+    center : bool, default=True
+        Centre columns and target by their means.
     force_finite : bool, default=True
         Return 0, and a p-value of 1, for constant columns or a constant target, and the largest float, with a p-value
         of 0, for columns that the target follows exactly; with False, NaN and infinity.

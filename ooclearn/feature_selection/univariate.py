@@ -32,16 +32,37 @@ class _Filter(Selector):
         X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
             The rows.
         y : array-like or Blocks of shape (n_samples,)
-            The target: classes or numbers, as the score function wants.
+            The target: labels or numbers, as the score function wants.
 
         Returns
         -------
-        self
+        self : object
+            This selector, fitted.
+
+        Raises
+        ------
+        NonFiniteError
+            A cell is missing or infinite; the message says where.
+        ValueError
+            The score function is none of those that can be computed by blocks.
         """
         return self._fit(X, y)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Take in more rows, in one pass over them; parameters as for :meth:`fit`."""
+        """Learn from more rows, in one pass over them; the result is that of one fit to all rows.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks of shape (n_samples,)
+            Their targets.
+
+        Returns
+        -------
+        self : object
+            This selector, fitted to all rows so far.
+        """
         return self._grow(X, y=y)
 
     def _table(self, X: Any, y: Any = None, sample_weight: Any = None, *, reset: bool = True) -> Table:
@@ -81,14 +102,14 @@ class SelectKBest(_Filter):
         these names stand for them, and so does a :func:`functools.partial` that sets an option of theirs. Any other
         function would want all rows in memory, and is refused.
     k : int or "all", default=10
-        How many columns to keep.
+        How many columns to keep; more than there are keeps all, with a warning.
 
     Attributes
     ----------
     scores_ : ndarray of shape (n_features,)
-        Score of each column.
+        Score of each column, in float64.
     pvalues_ : ndarray of shape (n_features,) or None
-        Their p-values, where the score function gives them.
+        Their p-values; None where the score function gives none.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str
@@ -145,16 +166,17 @@ class SelectPercentile(_Filter):
     Parameters
     ----------
     score_func : callable, default=f_classif
-        As of :class:`SelectKBest`.
+        One of :func:`f_classif`, :func:`chi2`, :func:`f_regression`, :func:`r_regression`, or what
+        :class:`SelectKBest` takes in their place.
     percentile : float, default=10
-        Per cent of the columns to keep.
+        How many of the columns to keep, in per cent.
 
     Attributes
     ----------
     scores_ : ndarray of shape (n_features,)
-        Score of each column.
+        Score of each column, in float64.
     pvalues_ : ndarray of shape (n_features,) or None
-        Their p-values, where the score function gives them.
+        Their p-values; None where the score function gives none.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str

@@ -22,12 +22,13 @@ class VarianceThreshold(Selector):
     """Select the columns whose variance is above a threshold.
 
     As :class:`sklearn.feature_selection.VarianceThreshold`, from one pass over the rows, on every backend. Missing
-    values (NaN) are left out of the variances and kept by ``transform``. Memory: a few tiles of a block for each worker.
+    values (NaN) are left out of the variances and kept by ``transform``. Memory: a few tiles of a block for each
+    worker.
 
     Parameters
     ----------
     threshold : float, default=0.0
-        Columns of this variance or less are left out: with 0, those that have one value alone.
+        Columns with this variance or less are left out; with 0, those whose values are all equal.
 
     Attributes
     ----------
@@ -70,12 +71,31 @@ class VarianceThreshold(Selector):
 
         Returns
         -------
-        self
+        self : object
+            This selector, fitted.
+
+        Raises
+        ------
+        ValueError
+            No column has a variance above the threshold.
         """
         return self._fit(X)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002  (as above)
-        """Take in more rows, in one pass over them; parameters as for :meth:`fit`."""
+        """Learn from more rows, in one pass over them; the result is that of one fit to all rows.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : None
+            Not used.
+
+        Returns
+        -------
+        self : object
+            This selector, fitted to all rows so far.
+        """
         return self._grow(X)
 
     def _statistic(self, schema: Schema) -> Statistic[Any]:  # noqa: ARG002  (the protocol's signature)

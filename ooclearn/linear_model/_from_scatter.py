@@ -75,20 +75,36 @@ class MergeableRegressor(LinearRegressor, Mergeable):
     """
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Take in more rows, in one pass over them, as if all had been fitted at once; parameters as for :meth:`fit`."""
-        return self._grow(X, sample_weight, y)
-
-    def merge(self, other: Self, /) -> Self:
-        """Take in what `other` has seen, as if `self` had been fitted on the rows of both.
+        """Learn from more rows, in one pass over them; the result is that of one fit to all rows.
 
         Parameters
         ----------
-        other : the same class, fitted
-            Is not changed.
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks of shape (n_samples,) or (n_samples, n_targets)
+            Their targets, as many as before.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
 
         Returns
         -------
-        self
+        self : object
+            This estimator, fitted to all rows so far.
+        """
+        return self._grow(X, sample_weight, y)
+
+    def merge(self, other: Self, /) -> Self:
+        """Add what `other` has learned, as if `self` had been fitted to the rows of both. Reads no data.
+
+        Parameters
+        ----------
+        other : estimator of the same class, fitted
+            Its `n_features_in_` and the number of its targets must be the same. It is not changed.
+
+        Returns
+        -------
+        self : object
+            This estimator, with the rows of both.
         """
         here, there = (getattr(one, "_n_targets_", None) for one in (self, other))
         if here != there:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ooclearn._namespace import like, namespace
 from ooclearn.exceptions import DataError
+from ooclearn.products import rows_times
 from ooclearn.statistics.added import added, as_columns, weight_sums, widened
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
 from ooclearn.statistics.coded import host
@@ -74,8 +75,8 @@ class LeftOutState:
 class LeftOut:
     r"""Squared errors of leaving out one row at a time, for each of several penalties and each target.
 
-    The error of row i for the fit to all other rows is :math:`e_i / (1 - h_i)` with its residual and its leverage in the
-    fit to all rows, so nothing is fitted again.
+    The error of row i for the fit to all other rows is :math:`e_i / (1 - h_i)` with its residual and its leverage in
+    the fit to all rows, so nothing is fitted again.
 
     Parameters
     ----------
@@ -150,7 +151,7 @@ def _squares(model: Sums, constant: float, rows: Rows, w: Array | None) -> Array
     assert rows.y is not None
     x, y = widened(rows.X), as_columns(rows.y)
     xp = namespace(x)
-    z = less(x, model["x_mean"], model["x_rest"]) @ model["axes"]
+    z = rows_times(less(x, model["x_mean"], model["x_rest"]), model["axes"])
     off = less(y, model["y_mean"], model["y_rest"])
     z2 = z * z
     weight = None if w is None else xp.reshape(w, (-1, 1))

@@ -40,7 +40,7 @@ class LinearClassifier(Classifier):
         return compose(linear(self.coef_, self.intercept_, squeeze=single), shares)
 
     def decision_function(self, X: Any) -> Any:
-        """Return the decision of each row: how far the second of two classes is ahead, or a score for each class.
+        """Return the decision of each row, by blocks, in parallel.
 
         Parameters
         ----------
@@ -49,7 +49,8 @@ class LinearClassifier(Classifier):
 
         Returns
         -------
-        Same container as `X`
-            Of shape (n_samples,) for two classes, else (n_samples, n_classes).
+        Same container as `X`, of shape (n_samples,) or (n_samples, n_classes)
+            For two classes one number, above 0 for ``classes_[1]``; else a score for each class, of which the largest
+            wins.
         """
         return self._mapped("decision_function", X)

@@ -12,6 +12,7 @@ from ooclearn.backend import backend_of
 from ooclearn.buffers import local_buffers
 from ooclearn.exceptions import DataError
 from ooclearn.linear_model._losses import Loss, Tweedie, is_finite
+from ooclearn.products import product
 from ooclearn.rowmaps import Affine
 from ooclearn.statistics.added import added, weight_sums, widened
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
@@ -277,11 +278,11 @@ def _single(a: Array, curve: Array, w: Array | None, *, convex: bool) -> Array:
     xp = namespace(a)
     curve = curve if w is None else curve * w
     if not convex:
-        return matmul(a * curve, xp.matrix_transpose(a))
+        return product(xp.matrix_transpose(a * curve), xp.matrix_transpose(a))
     # The product of a matrix with itself is half the work.
     root = xp.sqrt(curve)
-    weighted = np.multiply(a, root, out=a) if isinstance(a, np.ndarray) else a * root
-    return matmul(weighted, xp.matrix_transpose(weighted))
+    weighted = xp.matrix_transpose(np.multiply(a, root, out=a) if isinstance(a, np.ndarray) else a * root)
+    return product(weighted, weighted)
 
 
 def _several(a: Array, share: Array, w: Array | None, cells: int) -> Array:
@@ -294,11 +295,11 @@ def _several(a: Array, share: Array, w: Array | None, cells: int) -> Array:
     for start in range(0, n, step):
         run = slice(start, min(start + step, n))
         both = xp.expand_dims(root[:, run], axis=1) * xp.expand_dims(a[:, run], axis=0)
-        both = xp.reshape(both, (k * d, run.stop - run.start))
+        both = xp.matrix_transpose(xp.reshape(both, (k * d, run.stop - run.start)))
         if sums is None:
-            sums = matmul(both, xp.matrix_transpose(both))
+            sums = product(both, both)
         else:
-            sums += matmul(both, xp.matrix_transpose(both))
+            sums += product(both, both)
     return sums
 
 

@@ -265,8 +265,8 @@ def _slopes(descent: Descent, raw: Array, target: Array) -> Array:
 def _shrunk(coef: Array, held: Held, more: Array) -> Held:
     """Return coefficients nearer to 0 by the penalty on absolute values, but not beyond it.
 
-    What a coefficient could have been moved by so far is ``owed``, what it was is ``paid``: the noise of a batch does not
-    undo what was owed before (Y. Tsuruoka, J. Tsujii and S. Ananiadou, "Stochastic gradient descent training for
+    What a coefficient could have been moved by so far is ``owed``, what it was is ``paid``: the noise of a batch does
+    not undo what was owed before (Y. Tsuruoka, J. Tsujii and S. Ananiadou, "Stochastic gradient descent training for
     L1-regularized log-linear models with cumulative penalty", ACL 2009), as in scikit-learn.
     """
     xp = namespace(coef)

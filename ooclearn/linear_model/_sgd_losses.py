@@ -20,7 +20,8 @@ class SgdLoss:
     Attributes
     ----------
     slope : callable
-        Takes raw predictions and targets, and returns the derivatives by the former; as scikit-learn's losses have them.
+        Takes raw predictions and targets, and returns the derivatives by the former; as scikit-learn's losses have
+        them.
     curvature : float
         A bound of the second derivative; 1 for losses with corners.
     smooth : bool

@@ -32,8 +32,8 @@ def column_scale(variance: Array, center: Array, /) -> Array:
 class Problem:
     """What is minimised: the mean loss, and half of `l2` times the sum of squares of the coefficients.
 
-    Solvers see columns that are centred and of unit variance, whatever those of the table are; the penalty stays that of
-    the coefficients of the columns of the table. Without an intercept they are scaled alone.
+    Solvers see columns that are centred and of unit variance, whatever those of the table are; the penalty stays that
+    of the coefficients of the columns of the table. Without an intercept they are scaled alone.
 
     Parameters
     ----------
@@ -269,8 +269,8 @@ def _searched(
 ) -> Generator[LossSums, Any, Point | None]:
     """Return a point along a step that is low enough, with its derivatives; None if there is none.
 
-    It is the first such, unless a shorter step gains far more: a step that overshoots leads to where the loss is straight
-    and its curvature nothing.
+    It is the first such, unless a shorter step gains far more: a step that overshoots leads to where the loss is
+    straight and its curvature nothing.
     """
     best: Point | None = None
     while sizes[0] > 1e-7 and not problem.exhausted:

@@ -21,42 +21,43 @@ class ElasticNet(MergeableRegressor):
 
     Minimises :math:`\frac{1}{2 \sum w} \sum_i w_i (y_i - x_i^T \beta - \beta_0)^2 + \alpha \rho \|\beta\|_1 +
     \frac{\alpha (1 - \rho)}{2} \|\beta\|^2` as :class:`sklearn.linear_model.ElasticNet`, by scikit-learn's own
-    coordinate descent, on a few rows with the same products as all: one pass over the rows, on every backend, and no
-    memory that grows with them. Of scikit-learn's parameters, ``precompute`` and ``copy_X`` are left out, as there is
-    nothing to choose, and ``warm_start``, as iterations read nothing.
+    coordinate descent, on a few rows with the same products as all. One pass over the rows, on every backend. Memory: a
+    few tiles of a block for each worker, and some matrices of n_features by n_features. Of scikit-learn's parameters,
+    ``precompute`` and ``copy_X`` are left out, as there is nothing to choose, and ``warm_start``, as iterations read
+    nothing.
 
     Parameters
     ----------
     alpha : float, default=1.0
-        Strength of the penalties.
+        Strength of the penalties, 0 or more.
     l1_ratio : float, default=0.5
-        Share of the penalty on absolute values, between 0 and 1.
+        Share of the penalty on absolute values, between 0 (squares alone) and 1 (the lasso).
     fit_intercept : bool, default=True
         Fit an intercept, which is not penalised.
     max_iter : int, default=1000
-        Most rounds over the coefficients.
+        The most rounds over the coefficients; they read no data.
     tol : float, default=1e-4
-        Coefficients that move less than this share of the largest, and a dual gap below this share of the targets' mean
-        square, end the iterations.
+        Stop when no coefficient moves by more than this share of the largest, and the dual gap is below this share of
+        the targets' mean square.
     positive : bool, default=False
         Allow no negative coefficients.
     random_state : int, RandomState instance or None, default=None
-        Of the choice of coefficients with ``selection="random"``.
+        Seeds the choice of coefficients with ``selection="random"``.
     selection : {"cyclic", "random"}, default="cyclic"
-        Whether coefficients are updated in turn or at random.
+        Update the coefficients in turn, or in random order.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        The coefficients.
+        The coefficients: float32 for float32 rows, else float64.
     sparse_coef_ : sparse array of shape (1, n_features) or (n_targets, n_features)
-        Those that are not 0.
+        The coefficients that are not 0.
     intercept_ : float or ndarray of shape (n_targets,)
         The intercept; 0.0 without `fit_intercept`.
     n_iter_ : int or list of int
         Rounds over the coefficients, for each target.
     dual_gap_ : float or ndarray of shape (n_targets,)
-        How far the objective is from its minimum, at most.
+        A bound on how far the objective is above its minimum.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str
@@ -66,6 +67,11 @@ class ElasticNet(MergeableRegressor):
     -----
     The iterations run on a square root of the scatter matrix, not on the matrix itself, so that nothing is squared
     twice. Fits can be grown by ``partial_fit`` and ``merge``: what is kept is the scatter matrix.
+
+    References
+    ----------
+    J. Friedman, T. Hastie and R. Tibshirani, "Regularization paths for generalized linear models via coordinate
+    descent", Journal of Statistical Software 33 (2010).
 
     Examples
     --------
@@ -166,44 +172,50 @@ class Lasso(ElasticNet):
     r"""Least squares with a penalty on the absolute values of the coefficients.
 
     Minimises :math:`\frac{1}{2 \sum w} \sum_i w_i (y_i - x_i^T \beta - \beta_0)^2 + \alpha \|\beta\|_1` as
-    :class:`sklearn.linear_model.Lasso`, by scikit-learn's own coordinate descent, on a few rows with the same products as
-    all: one pass over the rows, on every backend, and no memory that grows with them. Of scikit-learn's parameters,
-    ``precompute`` and ``copy_X`` are left out, as there is nothing to choose, and ``warm_start``, as iterations read nothing.
+    :class:`sklearn.linear_model.Lasso`, by scikit-learn's own coordinate descent, on a few rows with the same products
+    as all. One pass over the rows, on every backend. Memory: a few tiles of a block for each worker, and some matrices
+    of n_features by n_features. Of scikit-learn's parameters, ``precompute`` and ``copy_X`` are left out, as there is
+    nothing to choose, and ``warm_start``, as iterations read nothing.
 
     Parameters
     ----------
     alpha : float, default=1.0
-        Strength of the penalty.
+        Strength of the penalty, 0 or more.
     fit_intercept : bool, default=True
         Fit an intercept, which is not penalised.
     max_iter : int, default=1000
-        Most rounds over the coefficients.
+        The most rounds over the coefficients; they read no data.
     tol : float, default=1e-4
-        Coefficients that move less than this share of the largest, and a dual gap below this share of the targets' mean
-        square, end the iterations.
+        Stop when no coefficient moves by more than this share of the largest, and the dual gap is below this share of
+        the targets' mean square.
     positive : bool, default=False
         Allow no negative coefficients.
     random_state : int, RandomState instance or None, default=None
-        Of the choice of coefficients with ``selection="random"``.
+        Seeds the choice of coefficients with ``selection="random"``.
     selection : {"cyclic", "random"}, default="cyclic"
-        Whether coefficients are updated in turn or at random.
+        Update the coefficients in turn, or in random order.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        The coefficients.
+        The coefficients: float32 for float32 rows, else float64.
     sparse_coef_ : sparse array of shape (1, n_features) or (n_targets, n_features)
-        Those that are not 0.
+        The coefficients that are not 0.
     intercept_ : float or ndarray of shape (n_targets,)
         The intercept; 0.0 without `fit_intercept`.
     n_iter_ : int or list of int
         Rounds over the coefficients, for each target.
     dual_gap_ : float or ndarray of shape (n_targets,)
-        How far the objective is from its minimum, at most.
+        A bound on how far the objective is above its minimum.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str
         Names of the columns, if `X` has them.
+
+    References
+    ----------
+    J. Friedman, T. Hastie and R. Tibshirani, "Regularization paths for generalized linear models via coordinate
+    descent", Journal of Statistical Software 33 (2010).
 
     Examples
     --------

@@ -152,13 +152,17 @@ class _GeneralizedLinearRegressor(Regressor):
 
         Parameters
         ----------
-        X, y, sample_weight
-            As for :meth:`fit`.
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks of shape (n_samples,)
+            The true targets.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
 
         Returns
         -------
         float
-            1 at best; 0 for predicting the mean.
+            At best 1; 0 for predicting the mean, and less for predicting worse than that.
         """
         return super().score(X, y, sample_weight)
 
@@ -172,27 +176,27 @@ class _GeneralizedLinearRegressor(Regressor):
 
 
 class PoissonRegressor(_GeneralizedLinearRegressor):
-    r"""Generalised linear model with a Poisson distribution and the logarithm as link.
+    r"""Poisson regression: a generalised linear model with the logarithm as link.
 
     As :class:`sklearn.linear_model.PoissonRegressor`: it minimises
 
     .. math:: \frac{1}{\sum_i w_i} \sum_i w_i \tfrac12 d(y_i, \hat y_i) + \tfrac{\alpha}{2} \lVert \text{coef} \rVert^2
 
-    with the deviance `d`; the intercept is not penalised. Passes over the data: one for the scatter of columns and
-    target, which gives the first step, and then one for each step, most often 3 to 6: each sums loss, gradient and
-    Hessian by blocks, and the loss at smaller steps too, so that a line search reads nothing extra. Memory: some tiles
-    of a block for each worker, and a matrix of as many rows and columns as the table has columns. Of scikit-learn's
-    parameters, ``verbose`` is left out.
+    with the deviance `d`; the intercept is not penalised. Targets must be 0 or more. Passes over the data: one for the
+    scatter of columns and target, which gives the first step, and then one for each further step, most often 3 to 6.
+    Each of them sums loss, gradient and Hessian by blocks, and the loss at smaller steps too, so that a line search
+    reads nothing extra. Memory: a few tiles of a block for each worker, and a matrix of n_features by n_features. Of
+    scikit-learn's parameters, ``verbose`` is left out.
 
     Parameters
     ----------
     alpha : float, default=1.0
-        Strength of the penalty; 0 is none.
+        Strength of the penalty, 0 or more; 0 is none.
     fit_intercept : bool, default=True
         Add a constant to the linear predictor.
     solver : {'newton-cholesky', 'lbfgs'}, default='newton-cholesky'
         Both reach the same optimum. Newton's method takes the fewest passes, and so is the default here
-        (scikit-learn's is "lbfgs"). Where columns depend on one another almost (singular values a million times apart),
+        (scikit-learn's is "lbfgs"). Where columns almost depend on one another (singular values a million times apart),
         the gradient is below `tol` far from the optimum, and "lbfgs" stops there, here as in scikit-learn.
     max_iter : int, default=100
         The most steps.
@@ -205,7 +209,7 @@ class PoissonRegressor(_GeneralizedLinearRegressor):
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,)
-        Coefficients of the linear predictor.
+        Coefficients of the linear predictor, in float64 whatever the dtype of `X`.
     intercept_ : float
         Its constant; 0 without `fit_intercept`.
     n_iter_ : int
@@ -230,10 +234,42 @@ class PoissonRegressor(_GeneralizedLinearRegressor):
 
 
 class GammaRegressor(_GeneralizedLinearRegressor):
-    """Generalised linear model with a gamma distribution and the logarithm as link.
+    """Gamma regression: a generalised linear model with the logarithm as link.
 
-    As :class:`sklearn.linear_model.GammaRegressor`. Objective, passes over the data, memory, parameters and attributes
-    are those of :class:`PoissonRegressor`; targets must be above 0.
+    As :class:`sklearn.linear_model.GammaRegressor`; the objective is that of :class:`PoissonRegressor`, with the
+    deviance of the gamma distribution. Targets must be above 0. Passes over the data: one for the first step, and one
+    for each further step, most often 3 to 6. Memory: a few tiles of a block for each worker, and a matrix of n_features
+    by n_features. Of scikit-learn's parameters, ``verbose`` is left out.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength of the penalty on the squares of the coefficients, 0 or more; 0 is none.
+    fit_intercept : bool, default=True
+        Add a constant, which is not penalised, to the linear predictor.
+    solver : {'newton-cholesky', 'lbfgs'}, default='newton-cholesky'
+        Both reach the same optimum. Newton's method takes the fewest passes, and so is the default here
+        (scikit-learn's is "lbfgs").
+    max_iter : int, default=100
+        The most steps.
+    tol : float, default=1e-4
+        Stop when no entry of the gradient of the objective, in columns of unit variance, is larger, and for
+        "newton-cholesky" a further step promises no larger gain.
+    warm_start : bool, default=False
+        Start from the solution of the previous fit.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,)
+        Coefficients of the linear predictor, in float64 whatever the dtype of `X`.
+    intercept_ : float
+        Its constant; 0 without `fit_intercept`.
+    n_iter_ : int
+        Steps taken.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of str
+        Names of the columns, if `X` has them.
 
     References
     ----------
@@ -253,26 +289,48 @@ class GammaRegressor(_GeneralizedLinearRegressor):
 
 
 class TweedieRegressor(_GeneralizedLinearRegressor):
-    """Generalised linear model with a Tweedie distribution.
+    """Regression by a generalised linear model with a Tweedie distribution.
 
-    As :class:`sklearn.linear_model.TweedieRegressor`. Objective, passes over the data, memory and the other parameters
-    and attributes are those of :class:`PoissonRegressor`.
+    As :class:`sklearn.linear_model.TweedieRegressor`; the objective is that of :class:`PoissonRegressor`, with the
+    deviance of the distribution that `power` chooses. Passes over the data: one for the first step, and one for each
+    further step, most often 3 to 6. Memory: a few tiles of a block for each worker, and a matrix of n_features by
+    n_features. Of scikit-learn's parameters, ``verbose`` is left out.
 
     Parameters
     ----------
     power : float, default=0.0
-        The variance of a target goes with its mean to this power: 0 is normal, 1 Poisson, between 1 and 2 compound
-        Poisson-gamma, 2 gamma, 3 inverse Gaussian. Targets must be 0 or more from a power above 0 on, and above 0 from 2 on.
+        The variance of a target grows with its mean to this power: 0 is normal, 1 Poisson, between 1 and 2 compound
+        Poisson-gamma, 2 gamma, 3 inverse Gaussian. Targets must be 0 or more if it is above 0, and above 0 from 2 on.
     alpha : float, default=1.0
-        Strength of the penalty; 0 is none.
+        Strength of the penalty on the squares of the coefficients, 0 or more; 0 is none.
     fit_intercept : bool, default=True
-        Add a constant to the linear predictor.
+        Add a constant, which is not penalised, to the linear predictor.
     link : {'auto', 'identity', 'log'}, default='auto'
-        What of the mean is linear; "auto" is the mean itself for a power of 0 or less, and else its logarithm.
+        What of the mean is linear: "identity" the mean itself, "log" its logarithm; "auto" is "identity" for a power of
+        0 or less, and "log" otherwise.
     solver : {'newton-cholesky', 'lbfgs'}, default='newton-cholesky'
-        As for :class:`PoissonRegressor`.
-    max_iter, tol, warm_start
-        As for :class:`PoissonRegressor`.
+        Both reach the same optimum. Newton's method takes the fewest passes, and so is the default here
+        (scikit-learn's is "lbfgs").
+    max_iter : int, default=100
+        The most steps.
+    tol : float, default=1e-4
+        Stop when no entry of the gradient of the objective, in columns of unit variance, is larger, and for
+        "newton-cholesky" a further step promises no larger gain.
+    warm_start : bool, default=False
+        Start from the solution of the previous fit.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,)
+        Coefficients of the linear predictor, in float64 whatever the dtype of `X`.
+    intercept_ : float
+        Its constant; 0 without `fit_intercept`.
+    n_iter_ : int
+        Steps taken.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of str
+        Names of the columns, if `X` has them.
 
     References
     ----------

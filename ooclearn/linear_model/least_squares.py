@@ -13,17 +13,18 @@ __all__ = ["LinearRegression"]
 
 
 class LinearRegression(MergeableRegressor):
-    """Ordinary least squares.
+    """Linear regression by ordinary least squares.
 
     As :class:`sklearn.linear_model.LinearRegression`, from the scatter matrix of rows and targets: one pass over the
-    rows, on every backend, and no memory that grows with them. Where columns nearly depend on each other, a second
-    pass takes their triangular factor (see Notes). Of scikit-learn's parameters, ``copy_X`` and ``n_jobs`` are left
-    out: input is never written to, and what is solved is as small as the columns are few.
+    rows, on every backend. Where columns nearly depend on each other, a second pass takes their triangular factor (see
+    Notes). Memory: a few tiles of a block for each worker, and some matrices of n_features by n_features. Of
+    scikit-learn's parameters, ``copy_X`` and ``n_jobs`` are left out: input is never written to, and the system to be
+    solved is of the size of the columns.
 
     Parameters
     ----------
     fit_intercept : bool, default=True
-        Fit an intercept.
+        Fit an intercept; without it the rows are taken as they are, not centred.
     tol : float, default=1e-6
         Singular values of the (centred) rows up to this share of the largest count as 0, and the solution of smallest
         norm is taken.
@@ -33,7 +34,7 @@ class LinearRegression(MergeableRegressor):
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        The coefficients.
+        The coefficients: float32 for float32 rows, else float64.
     intercept_ : float or ndarray of shape (n_targets,)
         The intercept; 0.0 without `fit_intercept`.
     rank_ : int

@@ -31,7 +31,7 @@ _LEAST_SHARE = 1e-10
 
 
 class LogisticRegression(LinearClassifier):
-    r"""Logistic regression with an L2 penalty, binary or multinomial.
+    r"""Classify by logistic regression with an L2 penalty, binary or multinomial.
 
     As :class:`sklearn.linear_model.LogisticRegression` with its solvers "newton-cholesky" and "lbfgs": it minimises
 
@@ -42,20 +42,21 @@ class LogisticRegression(LinearClassifier):
     them sums loss, gradient and Hessian by blocks, and the loss at smaller steps too, so that a line search reads
     nothing extra. Memory: some tiles of a block for each worker, and for "newton-cholesky" a matrix of as many rows and
     columns as there are coefficients. Of scikit-learn's parameters those of its other solvers (``dual``,
-    ``intercept_scaling``, ``random_state``), ``n_jobs``, ``verbose`` and ``penalty``, which it deprecates, are left out.
+    ``intercept_scaling``, ``random_state``), ``n_jobs``, ``verbose`` and ``penalty``, which it deprecates, are left
+    out.
 
     Parameters
     ----------
     C : float, default=1.0
         Inverse of the strength of the penalty, above 0; ``numpy.inf`` is no penalty.
     l1_ratio : float, default=0.0
-        The share of the L1 penalty. Only 0 can be had from sums over blocks; anything else is refused.
+        The share of the L1 penalty. Only 0 is allowed: an L1 penalty cannot be fitted from sums over blocks.
     tol : float, default=1e-4
         Stop when no entry of the gradient of the mean loss, in columns of unit variance, is larger, and for
         "newton-cholesky" a further step promises no larger gain.
     fit_intercept : bool, default=True
         Add a constant to the decision function.
-    class_weight : dict or 'balanced', default=None
+    class_weight : dict, 'balanced' or None, default=None
         Weights of the classes, by label; those left out have 1. "balanced" is inversely proportional to the weight of
         the rows of each class.
     solver : {'newton-cholesky', 'lbfgs'}, default='newton-cholesky'
@@ -71,7 +72,7 @@ class LogisticRegression(LinearClassifier):
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
-        Coefficients; one row for two classes.
+        Coefficients, in float64 whatever the dtype of `X`; one row for two classes.
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Constants; 0 without `fit_intercept`.
     n_iter_ : ndarray of shape (1,)
@@ -199,11 +200,33 @@ class LogisticRegression(LinearClassifier):
         return _log_probabilities if log else _probabilities
 
     def predict_proba(self, X: Any) -> Any:
-        """Return the probability of each class, in the order of ``classes_``; parameters as for :meth:`predict`."""
+        """Return the probability of each class for each row, by blocks, in parallel.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``. At once or lazily, as :meth:`predict` does it.
+        """
         return self._mapped("predict_proba", X)
 
     def predict_log_proba(self, X: Any) -> Any:
-        """Return the logarithm of the probability of each class, also where that is too small for a number."""
+        """Return the logarithm of the probability of each class for each row, by blocks, in parallel.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``; exact where the probability itself rounds to 0, too.
+        """
         return self._mapped("predict_log_proba", X)
 
 

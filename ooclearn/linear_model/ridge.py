@@ -22,9 +22,9 @@ class Ridge(MergeableRegressor):
 
     Minimises :math:`\sum_i w_i (y_i - x_i^T \beta - \beta_0)^2 + \alpha \|\beta\|^2` as
     :class:`sklearn.linear_model.Ridge`, from the scatter matrix of rows and targets: one pass over the rows, on every
-    backend, and no memory that grows with them. The solution is exact, so of scikit-learn's parameters those of its
-    iterative solvers (``solver``, ``max_iter``, ``tol``, ``random_state``) are left out, and ``copy_X``, as input is never
-    written to.
+    backend. Memory: a few tiles of a block for each worker, and some matrices of n_features by n_features. The solution
+    is exact, so of scikit-learn's parameters those of its iterative solvers (``solver``, ``max_iter``, ``tol``,
+    ``random_state``) are left out, and ``copy_X``, as input is never written to.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Ridge(MergeableRegressor):
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        The coefficients.
+        The coefficients: float32 for float32 rows, else float64.
     intercept_ : float or ndarray of shape (n_targets,)
         The intercept; 0.0 without `fit_intercept`.
     n_iter_ : None
@@ -56,6 +56,11 @@ class Ridge(MergeableRegressor):
     is read a second time for its triangular factor, of which only the square root of the condition number is lost.
     ``explain`` shows the first pass, which is all that is known beforehand. ``partial_fit`` and ``merge`` cannot read
     again: they warn.
+
+    References
+    ----------
+    A. E. Hoerl and R. W. Kennard, "Ridge regression: biased estimation for nonorthogonal problems", Technometrics 12
+    (1970).
 
     Examples
     --------

@@ -26,10 +26,11 @@ __all__ = ["RidgeCV"]
 class RidgeCV(LinearRegressor):
     r"""Ridge regression whose penalty is chosen by cross-validation, all penalties from the same passes.
 
-    As :class:`sklearn.linear_model.RidgeCV`, to the same numbers, without memory that grows with the rows. With folds
-    (``cv=5``): one pass takes the scatter matrix of each, from which the regressions on all other folds follow, and their
-    errors on the fold. Leaving out one row at a time (``cv=None``): two passes, the first for the scatter matrix, the
-    second sums the squared errors that the regression for each penalty makes on each row when fitted to all others.
+    As :class:`sklearn.linear_model.RidgeCV`, to the same numbers. With folds (``cv=5``): one pass takes the scatter
+    matrix of each, from which the regressions on all other folds follow, and their errors on the fold. Leaving out one
+    row at a time (``cv=None``): two passes, the first for the scatter matrix, the second sums the squared errors that
+    the regression for each penalty makes on each row when fitted to all others. Memory: a few tiles of a block for each
+    worker, and some matrices of n_features by n_features, one of them for each fold.
 
     Of scikit-learn's parameters, ``gcv_mode`` is left out, as there is one way to do it here; ``store_cv_results``, as
     it keeps numbers of every row; and ``scoring``: it is what scikit-learn's None means.
@@ -41,15 +42,15 @@ class RidgeCV(LinearRegressor):
     fit_intercept : bool, default=True
         Fit an intercept, which is not penalised.
     cv : int or None, default=None
-        The number of folds, runs of consecutive rows as in :class:`sklearn.model_selection.KFold`; None to leave out one
-        row at a time. Other ways to split need the rows at hand: use :class:`sklearn.model_selection.GridSearchCV`.
+        The number of folds, runs of consecutive rows as in :class:`sklearn.model_selection.KFold`; None to leave out
+        one row at a time. Other ways to split need the rows at hand: use :class:`sklearn.model_selection.GridSearchCV`.
     alpha_per_target : bool, default=False
         Choose a penalty for each target, rather than one for all; with ``cv=None``.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features)
-        The coefficients.
+        The coefficients: float32 for float32 rows, else float64.
     intercept_ : float or ndarray of shape (n_targets,)
         The intercept; 0.0 without `fit_intercept`.
     alpha_ : float or ndarray of shape (n_targets,)
@@ -67,9 +68,9 @@ class RidgeCV(LinearRegressor):
     Notes
     -----
     If the condition number exceeds 1e10, one more pass takes the triangular factor of the rows, as for :class:`Ridge`.
-    Weights count in the fits and in the scores. In a pipeline, the steps before are fitted to all rows, held out or not, as with scikit-learn's.
-    A penalty so small that the fit goes through a row whatever its target is refused with ``cv=None``: rounding alone
-    would be its score.
+    Weights count in the fits and in the scores. In a pipeline, the steps before are fitted to all rows, held out or
+    not, as with scikit-learn's. A penalty so small that the fit goes through a row whatever its target is refused with
+    ``cv=None``: rounding alone would be its score.
 
     References
     ----------

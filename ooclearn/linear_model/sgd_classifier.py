@@ -31,16 +31,18 @@ def _has_probabilities(estimator: Any) -> bool:
 
 
 class SGDClassifier(MiniBatchModel, LinearClassifier):
-    r"""Linear classifier trained by mini-batches of rows, with scikit-learn's losses, penalties and schedules.
+    r"""Linear classifier trained on mini-batches of rows, with scikit-learn's losses, penalties and schedules.
 
     It is **not** the algorithm of :class:`sklearn.linear_model.SGDClassifier`, which makes a step for each row: here a
-    step is made for each batch of rows, by matrix products, on the device where the rows lie, for all classes at once. Use
-    it for tables on a GPU, for many classes or for many columns, and else ``Incremental(sklearn's SGDClassifier())``.
+    step is made for each batch of rows, by matrix products, on the device where the rows lie, for all classes at once.
+    Use it for tables on a GPU, for many classes or for many columns; otherwise give scikit-learn's classifier to
+    :class:`~ooclearn.Incremental`.
 
     Passes over the data: one an epoch, and one over y alone for the classes (in a pipeline it shares the pass of the
     steps before). Memory: a few blocks, and the predictions of a batch for each class. Of scikit-learn's parameters,
-    `max_iter` is `epochs`, and ``epsilon`` (of losses that are for regression), those that stop early or go on (``tol``,
-    ``n_iter_no_change``, ``early_stopping``, ``validation_fraction``, ``warm_start``), ``n_jobs`` and ``verbose`` are left out.
+    `max_iter` is `epochs`, and ``epsilon`` (of losses that are for regression), those that stop early or go on
+    (``tol``, ``n_iter_no_change``, ``early_stopping``, ``validation_fraction``, ``warm_start``), ``n_jobs`` and
+    ``verbose`` are left out.
 
     Parameters
     ----------
@@ -51,8 +53,8 @@ class SGDClassifier(MiniBatchModel, LinearClassifier):
         both.
     alpha : float, default=0.0001
         Strength of the penalty; the schedule 'optimal' follows from it.
-    l1_ratio : float, default=0.15
-        The share of the absolute values in 'elasticnet'.
+    l1_ratio : float or None, default=0.15
+        The share of the absolute values in 'elasticnet', between 0 and 1.
     fit_intercept : bool, default=True
         Learn a constant, which is not penalised.
     epochs : int, default=1
@@ -64,9 +66,9 @@ class SGDClassifier(MiniBatchModel, LinearClassifier):
     shuffle : bool, default=True
         Draw the rows of every block from all over the table and mix them, anew for each epoch.
     random_state : int, RandomState or None, default=None
-        Seed of the shuffling; None is 0, the same order every time.
+        Seeds the shuffling; None is 0, the same order every time.
     learning_rate : {'optimal', 'constant', 'invscaling'}, default='optimal'
-        The steps of rows one by one, of which a batch makes the sum, as far as that is stable.
+        How large a step is for each row; the step of a batch is the sum of those of its rows, as far as that is stable.
     eta0 : float, default=0.01
         The first step of 'constant' and 'invscaling'.
     power_t : float, default=0.5
@@ -74,20 +76,21 @@ class SGDClassifier(MiniBatchModel, LinearClassifier):
     class_weight : dict, 'balanced' or None, default=None
         Weights of the classes, by label.
     average : bool or int, default=False
-        Set ``coef_`` to the mean of the coefficients over all batches, or over those after so many rows.
+        Set ``coef_`` to the mean of the coefficients over all batches; an int: over those after that many rows.
 
     Attributes
     ----------
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
-        Coefficients; one row for two classes, else one against the rest for each.
+        Coefficients: float32 for float32 rows, else float64. One row for two classes, else one for each class
+        against the rest.
     intercept_ : ndarray of shape (1,) or (n_classes,)
         Constants.
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
     n_iter_ : int
-        Epochs that were made, those of ``partial_fit`` among them.
+        Epochs made, those of ``partial_fit`` included.
     t_ : float
-        Rows that were learned from, plus 1.
+        Rows learned from in all epochs, plus 1.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str
@@ -100,22 +103,22 @@ class SGDClassifier(MiniBatchModel, LinearClassifier):
     - A step is the mean gradient of a batch times the sum of the steps that its rows would make one by one, but no more
       than is stable: :math:`B / (c (\beta + (B - 1) \lambda))` for :math:`B` rows, where :math:`c` bounds the second
       derivative of the loss, :math:`\beta` is the squared length of the longest row, and :math:`\lambda` the largest
-      eigenvalue of the mean of :math:`x x^T`, which is followed by the power method at no further product. For 'hinge' and
-      'perceptron', which have corners, the bound falls with :math:`\sqrt{1 + b / 16}` after :math:`b` batches. So it does
-      not diverge on columns that are not scaled; it is slow on them. With ``batch_rows=1`` and steps that are stable it
-      is scikit-learn's algorithm.
+      eigenvalue of the mean of :math:`x x^T`, which is followed by the power method at no further product. For 'hinge'
+      and 'perceptron', which have corners, the bound falls with :math:`\sqrt{1 + b / 16}` after :math:`b` batches. So
+      it does not diverge on columns that are not scaled; it is slow on them. With ``batch_rows=1`` and steps that are
+      stable it is scikit-learn's algorithm.
     - The penalty on absolute values moves coefficients towards 0 once a batch, by what has been owed so far.
     - Several models, with other losses, penalties and steps, are trained as one by :func:`ooclearn.fit_all`, with one
       product for a batch, and the result of each alone, to rounding.
     - Epochs are counted, and there is no ``tol``: stopping early needs rows to be held back.
 
-    Accuracy on the article's table, 2,000,000 rows of 20 scaled columns, after one epoch, on rows that were held out, and
-    in brackets that of scikit-learn, row by row: hinge 0.934 (0.934), log_loss 0.933 (0.933), modified_huber 0.933
+    Accuracy on the article's table, 2,000,000 rows of 20 scaled columns, after one epoch, on rows that were held out,
+    and in brackets that of scikit-learn, row by row: hinge 0.934 (0.934), log_loss 0.933 (0.933), modified_huber 0.933
     (0.928), squared_hinge 0.933 (0.928), perceptron 0.923 (0.857). With many classes 'hinge' gains by ``average=True``.
 
-    With ``shuffle=False`` the result does not depend on how the table is cut into blocks. On a device no number is looked
-    at before the end of an epoch; there missing values, wrong weights and unknown labels are noticed then, and one more
-    pass says where they are. Everything is learned in the dtype of the rows, and added up in the widest float.
+    With ``shuffle=False`` the result does not depend on how the table is cut into blocks. On a device no number is
+    looked at before the end of an epoch; there missing values, wrong weights and unknown labels are noticed then, and
+    one more pass says where they are. Everything is learned in the dtype of the rows, and added up in the widest float.
 
     References
     ----------
@@ -177,18 +180,30 @@ class SGDClassifier(MiniBatchModel, LinearClassifier):
         self.average = average
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Train on with these rows, by one epoch; so often on one table it is as one fit of as many epochs.
+        """Go on training with these rows, for one epoch; n calls on one table give the same as one fit of n epochs.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As for :meth:`fit`.
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks of shape (n_samples,)
+            Their labels.
         classes : array-like of shape (n_classes,), optional
-            The labels that can occur; needed at the first call.
+            All labels that can occur; needed at the first call.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
 
         Returns
         -------
-        self
+        self : object
+            This classifier, trained on.
+
+        Raises
+        ------
+        ValueError
+            `classes` is missing at the first call, or ``class_weight="balanced"``.
+        DataError
+            A label is not among the classes.
         """
         self._validate_params()
         if classes is None and "_trained_" not in vars(self):
@@ -234,23 +249,36 @@ class SGDClassifier(MiniBatchModel, LinearClassifier):
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn has no types
     def predict_proba(self, X: Any) -> Any:
-        """Return the probability of each class, for the losses 'log_loss' and 'modified_huber', as scikit-learn has it.
+        """Return the probability of each class for each row, by blocks, as scikit-learn derives it from the decisions.
+
+        Only for the losses 'log_loss' and 'modified_huber'; with others there is no such method.
 
         Parameters
         ----------
-        X : container of shape (n_samples, n_features)
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
             The rows.
 
         Returns
         -------
-        Same container as `X`
-            One column for each of ``classes_``.
+        Same container as `X`, of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``. At once or lazily, as :meth:`predict` does it.
         """
         return self._mapped("predict_proba", X)
 
     @available_if(_has_probabilities)  # type: ignore[untyped-decorator]  # scikit-learn has no types
     def predict_log_proba(self, X: Any) -> Any:
-        """Return the logarithm of the probability of each class; parameters as for :meth:`predict_proba`."""
+        """Return the logarithm of the probability of each class for each row, for the losses of :meth:`predict_proba`.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+
+        Returns
+        -------
+        Same container as `X`, of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``; minus infinity where the probability is 0.
+        """
         return self._mapped("predict_log_proba", X)
 
 

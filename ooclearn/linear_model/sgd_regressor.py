@@ -22,15 +22,15 @@ __all__ = ["SGDRegressor"]
 
 
 class SGDRegressor(MiniBatchModel, Regressor):
-    """Linear regression trained by mini-batches of rows, with scikit-learn's losses, penalties and schedules.
+    """Linear regression trained on mini-batches of rows, with scikit-learn's losses, penalties and schedules.
 
     It is **not** the algorithm of :class:`sklearn.linear_model.SGDRegressor`, which makes a step for each row; see
     :class:`SGDClassifier` for what a step over a batch is, and when to use it. For squared errors,
     :class:`~ooclearn.linear_model.Ridge` has the exact solution from one pass.
 
-    Passes over the data: one an epoch. Memory: a few blocks. Of scikit-learn's parameters, `max_iter` is `epochs`, and those
-    that stop early or go on (``tol``, ``n_iter_no_change``, ``early_stopping``, ``validation_fraction``, ``warm_start``) and
-    ``verbose`` are left out.
+    Passes over the data: one an epoch. Memory: a few blocks. Of scikit-learn's parameters, `max_iter` is `epochs`, and
+    those that stop early or go on (``tol``, ``n_iter_no_change``, ``early_stopping``, ``validation_fraction``,
+    ``warm_start``) and ``verbose`` are left out.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ class SGDRegressor(MiniBatchModel, Regressor):
         both.
     alpha : float, default=0.0001
         Strength of the penalty; the schedule 'optimal' follows from it.
-    l1_ratio : float, default=0.15
-        The share of the absolute values in 'elasticnet'.
+    l1_ratio : float or None, default=0.15
+        The share of the absolute values in 'elasticnet', between 0 and 1.
     fit_intercept : bool, default=True
         Learn a constant, which is not penalised.
     epochs : int, default=1
@@ -54,32 +54,37 @@ class SGDRegressor(MiniBatchModel, Regressor):
     shuffle : bool, default=True
         Draw the rows of every block from all over the table and mix them, anew for each epoch.
     epsilon : float, default=0.1
-        Errors below are not counted by the losses that are insensitive, and above count in proportion to 'huber'.
+        The insensitive losses ignore errors below it; 'huber' counts errors above it in proportion, not squared.
     random_state : int, RandomState or None, default=None
-        Seed of the shuffling; None is 0, the same order every time.
+        Seeds the shuffling; None is 0, the same order every time.
     learning_rate : {'invscaling', 'constant', 'optimal'}, default='invscaling'
-        The steps of rows one by one, of which a batch makes the sum, as far as that is stable.
+        How large a step is for each row; the step of a batch is the sum of those of its rows, as far as that is stable.
     eta0 : float, default=0.01
         The first step of 'constant' and 'invscaling'.
     power_t : float, default=0.25
         The exponent of 'invscaling'.
     average : bool or int, default=False
-        Set ``coef_`` to the mean of the coefficients over all batches, or over those after so many rows.
+        Set ``coef_`` to the mean of the coefficients over all batches; an int: over those after that many rows.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,)
-        Coefficients.
+        Coefficients: float32 for float32 rows, else float64.
     intercept_ : ndarray of shape (1,)
         The constant.
     n_iter_ : int
-        Epochs that were made, those of ``partial_fit`` among them.
+        Epochs made, those of ``partial_fit`` included.
     t_ : float
-        Rows that were learned from, plus 1.
+        Rows learned from in all epochs, plus 1.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str
         Names of the columns, if `X` has them.
+
+    References
+    ----------
+    S. Ma, R. Bassily and M. Belkin, "The power of interpolation: understanding the effectiveness of SGD in modern
+    over-parametrized learning", ICML (2018).
 
     Examples
     --------
@@ -133,16 +138,21 @@ class SGDRegressor(MiniBatchModel, Regressor):
         self.average = average
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train on with these rows, by one epoch; so often on one table it is as one fit of as many epochs.
+        """Go on training with these rows, for one epoch; n calls on one table give the same as one fit of n epochs.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As for :meth:`fit`.
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks of shape (n_samples,)
+            Their targets.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
 
         Returns
         -------
-        self
+        self : object
+            This regressor, trained on.
         """
         return self._grow(X, y, sample_weight, None)
 

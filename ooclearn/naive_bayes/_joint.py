@@ -17,12 +17,12 @@ class NaiveBayes(ByClassClassifier):
 
         Parameters
         ----------
-        X : container of shape (n_samples, n_features)
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
             The rows.
 
         Returns
         -------
-        Same container as `X`
-            One column for each of ``classes_``.
+        Same container as `X`, of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``. At once or lazily, as :meth:`predict` does it.
         """
         return self._mapped("predict_joint_log_proba", X)

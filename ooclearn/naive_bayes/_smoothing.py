@@ -13,6 +13,7 @@ from ooclearn._compat import Interval
 from ooclearn._namespace import float_dtype, like, namespace
 from ooclearn.decisions import linear_scores
 from ooclearn.naive_bayes._joint import NaiveBayes
+from ooclearn.products import rows_times
 from ooclearn.rowmaps import RowMap, Rowwise
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.types import Array
@@ -112,4 +113,4 @@ class _Infinite:
                 return block @ self.weights.T + self.offset
             wide = float_dtype(block)
             x = namespace(block).astype(block, wide, copy=False)
-            return x @ like(self.weights.T.copy(), x, wide) + like(self.offset, x, wide)
+            return rows_times(x, like(self.weights.T.copy(), x, wide)) + like(self.offset, x, wide)

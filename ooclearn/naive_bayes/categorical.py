@@ -31,15 +31,15 @@ class CategoricalNB(CountNB):
     Parameters
     ----------
     alpha : float, default=1.0
-        Added to every count, so that what has not occurred is not impossible.
+        Added to every count, so that what has not occurred is not impossible; 0 or more.
     force_alpha : bool, default=True
         Take an `alpha` below 1e-10 as it is, rather than raise it to that.
     fit_prior : bool, default=True
-        Learn the probabilities of the classes; they are equal otherwise.
-    class_prior : array-like of shape (n_classes,), default=None
-        Probabilities of the classes.
-    min_categories : int or array-like of shape (n_features,), default=None
-        How many categories each column has at least; by default as many as have occurred.
+        Take the shares of the rows for the probabilities of the classes; otherwise all are equal.
+    class_prior : array-like of shape (n_classes,) or None, default=None
+        Probabilities of the classes; by default as `fit_prior` says.
+    min_categories : int, array-like of shape (n_features,) or None, default=None
+        The least number of categories of each column; by default as many as have occurred.
 
     Attributes
     ----------
@@ -52,7 +52,8 @@ class CategoricalNB(CountNB):
     category_count_ : list of ndarray of shape (n_classes, n_categories)
         For each column, how often each category occurs in each class.
     feature_log_prob_ : list of ndarray of shape (n_classes, n_categories)
-        For each column, logarithms of the smoothed shares.
+        For each column, logarithms of the smoothed shares of the categories in a class,
+        ``(category_count_ + alpha) / (class_count_ + alpha * n_categories_)``.
     n_categories_ : ndarray of shape (n_features,)
         Categories of each column.
     n_features_in_ : int

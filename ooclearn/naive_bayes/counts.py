@@ -40,16 +40,21 @@ class _SparseCountNB(CountNB):
         return mapped(self._method_map(method, n_columns=X.shape[1], dtype=host_dtype(X)), X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the share of rows whose prediction is right, in one pass.
+        """Return the accuracy of the predictions for `X`, in one pass.
 
         Parameters
         ----------
-        X, y, sample_weight
-            As for :meth:`fit`.
+        X : array, Blocks, memory map, Dask array, sparse array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : array-like or Blocks of shape (n_samples,)
+            The true labels.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
 
         Returns
         -------
         float
+            The share of rows whose prediction is right, at best 1.
         """
         check_is_fitted(self)
         X, y = split_target(X, y)
@@ -67,18 +72,19 @@ class MultinomialNB(_SparseCountNB):
     """Naive Bayes for counts, such as those of words, or for other amounts of 0 or more.
 
     As :class:`sklearn.naive_bayes.MultinomialNB`, from one pass over the rows, on every backend. Memory: a few tiles
-    of a block for each worker. The decision is an affine map.
+    of a block for each worker, and one number for each class and column. The decision is an affine map. Fitted
+    attributes are float64 whatever the dtype of `X`.
 
     Parameters
     ----------
     alpha : float or array-like of shape (n_features,), default=1.0
-        Added to every count, so that what has not occurred is not impossible.
+        Added to every count, so that what has not occurred is not impossible; 0 or more.
     force_alpha : bool, default=True
         Take an `alpha` below 1e-10 as it is, rather than raise it to that.
     fit_prior : bool, default=True
-        Learn the probabilities of the classes; they are equal otherwise.
-    class_prior : array-like of shape (n_classes,), default=None
-        Probabilities of the classes.
+        Take the shares of the rows for the probabilities of the classes; otherwise all are equal.
+    class_prior : array-like of shape (n_classes,) or None, default=None
+        Probabilities of the classes; by default as `fit_prior` says.
 
     Attributes
     ----------
@@ -96,6 +102,10 @@ class MultinomialNB(_SparseCountNB):
         Number of columns.
     feature_names_in_ : ndarray of str
         Names of the columns, if `X` has them.
+
+    References
+    ----------
+    C. D. Manning, P. Raghavan and H. Schuetze, "Introduction to Information Retrieval" (2008), section 13.2.
 
     Examples
     --------
@@ -139,7 +149,8 @@ class ComplementNB(_SparseCountNB):
     """Multinomial naive Bayes that learns from what is *not* of a class, for classes of very different sizes.
 
     As :class:`sklearn.naive_bayes.ComplementNB`, from one pass over the rows, on every backend. Memory: a few tiles of
-    a block for each worker. The decision is an affine map.
+    a block for each worker, and one number for each class and column. The decision is an affine map. Fitted attributes
+    are float64 whatever the dtype of `X`.
 
     Parameters
     ----------
@@ -148,9 +159,9 @@ class ComplementNB(_SparseCountNB):
     force_alpha : bool, default=True
         Take an `alpha` below 1e-10 as it is, rather than raise it to that.
     fit_prior : bool, default=True
-        Learn the probabilities of the classes; they matter only if there is just one.
-    class_prior : array-like of shape (n_classes,), default=None
-        Probabilities of the classes.
+        Take the shares of the rows for the probabilities of the classes, which matter only if there is a single class.
+    class_prior : array-like of shape (n_classes,) or None, default=None
+        Probabilities of the classes; by default as `fit_prior` says.
     norm : bool, default=False
         Divide the weights of each class by their sum.
 
@@ -230,20 +241,21 @@ class BernoulliNB(_SparseCountNB):
     """Naive Bayes for columns of zeros and ones.
 
     As :class:`sklearn.naive_bayes.BernoulliNB`, from one pass over the rows, on every backend. Memory: a few tiles of a
-    block for each worker.
+    block for each worker, and one number for each class and column. Fitted attributes are float64 whatever the dtype of
+    `X`.
 
     Parameters
     ----------
     alpha : float or array-like of shape (n_features,), default=1.0
-        Added to every count, so that what has not occurred is not impossible.
+        Added to every count, so that what has not occurred is not impossible; 0 or more.
     force_alpha : bool, default=True
         Take an `alpha` below 1e-10 as it is, rather than raise it to that.
     binarize : float or None, default=0.0
         What is above counts as 1, the rest as 0. None for columns that hold nothing else.
     fit_prior : bool, default=True
-        Learn the probabilities of the classes; they are equal otherwise.
-    class_prior : array-like of shape (n_classes,), default=None
-        Probabilities of the classes.
+        Take the shares of the rows for the probabilities of the classes; otherwise all are equal.
+    class_prior : array-like of shape (n_classes,) or None, default=None
+        Probabilities of the classes; by default as `fit_prior` says.
 
     Attributes
     ----------
@@ -261,6 +273,10 @@ class BernoulliNB(_SparseCountNB):
         Number of columns.
     feature_names_in_ : ndarray of str
         Names of the columns, if `X` has them.
+
+    References
+    ----------
+    C. D. Manning, P. Raghavan and H. Schuetze, "Introduction to Information Retrieval" (2008), section 13.3.
 
     Examples
     --------

@@ -16,11 +16,11 @@ __all__ = ["MaxAbsScaler"]
 
 
 class MaxAbsScaler(Scaler):
-    """Scale each column by its greatest absolute value.
+    """Divide each column by its greatest absolute value.
 
     As :class:`sklearn.preprocessing.MaxAbsScaler`, from one pass over the rows, on every backend. Missing values
     (NaN) are left out of the statistics and kept by ``transform``; infinities are refused. Memory: a few tiles of a
-    block for each worker.
+    block for each worker. Fitted attributes have the dtype of the rows if that is floating, and else are float64.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class MaxAbsScaler(Scaler):
     scale_ : ndarray of shape (n_features,)
         What columns are divided by; 1 for columns of zeros.
     n_samples_seen_ : int
-        Rows.
+        Rows seen.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str
@@ -62,18 +62,37 @@ class MaxAbsScaler(Scaler):
         Parameters
         ----------
         X : array, Blocks, memory map, Dask array, sparse array or data frame of shape (n_samples, n_features)
-            The rows; sparse ones stay so.
+            The rows; sparse ones stay sparse.
         y : None
             Not used.
 
         Returns
         -------
-        self
+        self : object
+            This scaler, fitted.
+
+        Raises
+        ------
+        NonFiniteError
+            A cell is infinite; the message says where. NaN is allowed.
         """
         return self._fit(X)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002  (as above)
-        """Take in more rows, in one pass over them; parameters as for :meth:`fit`."""
+        """Learn from more rows, in one pass over them; the result is that of one fit to all rows.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array, sparse array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : None
+            Not used.
+
+        Returns
+        -------
+        self : object
+            This scaler, fitted to all rows so far.
+        """
         return self._grow(X)
 
     def _statistic(self, schema: Schema) -> Statistic[ExtremaState]:  # noqa: ARG002  (the protocol's signature)

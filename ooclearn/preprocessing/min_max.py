@@ -19,16 +19,16 @@ __all__ = ["MinMaxScaler", "clipped", "nonzero_scale", "statistics_dtype"]
 
 
 class MinMaxScaler(Scaler):
-    """Scale each column to a given range.
+    """Map the values of each column to a given range.
 
     As :class:`sklearn.preprocessing.MinMaxScaler`, from one pass over the rows, on every backend. Missing values
     (NaN) are left out of the statistics and kept by ``transform``; infinities are refused. Memory: a few tiles of a
-    block for each worker.
+    block for each worker. Fitted attributes have the dtype of the rows if that is floating, and else are float64.
 
     Parameters
     ----------
-    feature_range : (min, max), default=(0, 1)
-        The range.
+    feature_range : tuple (min, max), default=(0, 1)
+        The range that the least and the greatest value of a column are mapped to.
     copy : bool, default=True
         Kept for scikit-learn's signature: input is never written to, and a scaled result is always new.
     clip : bool, default=False
@@ -41,9 +41,9 @@ class MinMaxScaler(Scaler):
     scale_ : ndarray of shape (n_features,)
         Factor of each column; for a constant one, the width of the range.
     min_ : ndarray of shape (n_features,)
-        ``feature_range[0] - data_min_ * scale_``.
+        What 0 is mapped to: ``feature_range[0] - data_min_ * scale_``.
     n_samples_seen_ : int
-        Rows.
+        Rows seen.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str
@@ -85,12 +85,31 @@ class MinMaxScaler(Scaler):
 
         Returns
         -------
-        self
+        self : object
+            This scaler, fitted.
+
+        Raises
+        ------
+        NonFiniteError
+            A cell is infinite; the message says where. NaN is allowed.
         """
         return self._fit(X)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002  (as above)
-        """Take in more rows, in one pass over them; parameters as for :meth:`fit`."""
+        """Learn from more rows, in one pass over them; the result is that of one fit to all rows.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array or data frame of shape (n_samples, n_features)
+            The rows.
+        y : None
+            Not used.
+
+        Returns
+        -------
+        self : object
+            This scaler, fitted to all rows so far.
+        """
         return self._grow(X)
 
     def _validate_params(self) -> None:

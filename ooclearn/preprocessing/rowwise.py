@@ -26,18 +26,19 @@ class _Stateless(RowMapTransformer):
     """Fit looks at the columns only: no pass."""
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002  (scikit-learn's signature)
-        """Check the parameters and the columns; nothing is read.
+        """Check the parameters and the columns; no data is read.
 
         Parameters
         ----------
         X : array, Blocks, memory map, Dask array, sparse array or data frame of shape (n_samples, n_features)
-            The rows; sparse ones stay so.
+            The rows; sparse ones stay sparse.
         y : None
             Not used.
 
         Returns
         -------
-        self
+        self : object
+            This transformer.
         """
         with busy(self):
             self._validate_params()
@@ -65,12 +66,14 @@ class _Stateless(RowMapTransformer):
 class Normalizer(_Stateless):
     """Scale each row to unit norm.
 
-    As :class:`sklearn.preprocessing.Normalizer`, on every backend; ``fit`` reads nothing. Rows of zeros stay.
+    As :class:`sklearn.preprocessing.Normalizer`, on every backend. ``fit`` makes no pass over the data; ``transform``
+    works row by row, with a few tiles of a block in memory for each worker. Rows of zeros stay as they are.
 
     Parameters
     ----------
     norm : {"l1", "l2", "max"}, default="l2"
-        The norm.
+        The norm that becomes 1: the sum of absolute values, the root of the sum of squares, or the greatest absolute
+        value.
     copy : bool, default=True
         Kept for scikit-learn's signature: input is never written to, and the result is always new.
 
@@ -104,14 +107,15 @@ class Normalizer(_Stateless):
 
 
 class Binarizer(_Stateless):
-    """Turn values above a threshold into 1, others into 0.
+    """Set values above a threshold to 1 and all others to 0.
 
-    As :class:`sklearn.preprocessing.Binarizer`, on every backend; ``fit`` reads nothing.
+    As :class:`sklearn.preprocessing.Binarizer`, on every backend. ``fit`` makes no pass over the data; ``transform``
+    works cell by cell, with a few tiles of a block in memory for each worker, and keeps the dtype.
 
     Parameters
     ----------
     threshold : float, default=0.0
-        The threshold; what equals it becomes 0.
+        The threshold; what equals it becomes 0. For sparse rows 0 or more.
     copy : bool, default=True
         Kept for scikit-learn's signature: input is never written to, and the result is always new.
 

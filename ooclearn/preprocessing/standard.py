@@ -22,11 +22,11 @@ _BOUND_ROWS = 10_000
 
 
 class StandardScaler(Scaler):
-    """Standardise columns by removing the mean and scaling to unit variance.
+    """Standardise columns: subtract the mean and divide by the standard deviation.
 
     As :class:`sklearn.preprocessing.StandardScaler`, from one pass over the rows, on every backend. Missing values
     (NaN) are left out of the statistics and kept by ``transform``; infinities are refused. Memory: a few tiles of a
-    block for each worker.
+    block for each worker. Fitted attributes are float64 whatever the dtype of `X`.
 
     Parameters
     ----------
@@ -45,9 +45,9 @@ class StandardScaler(Scaler):
     var_ : ndarray of shape (n_features,) or None
         Variance of each column (of the population); None without `with_std`.
     scale_ : ndarray of shape (n_features,) or None
-        What columns are divided by; 1 for constant columns.
-    n_samples_seen_ : number or ndarray of shape (n_features,)
-        Rows, or the sum of their weights; one for each column where they differ (missing values).
+        What columns are divided by: the standard deviation, and 1 for constant columns; None without `with_std`.
+    n_samples_seen_ : float or ndarray of shape (n_features,)
+        Rows, or the sum of their weights; one number for each column where they differ (missing values).
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str
@@ -95,12 +95,33 @@ class StandardScaler(Scaler):
 
         Returns
         -------
-        self
+        self : object
+            This scaler, fitted.
+
+        Raises
+        ------
+        NonFiniteError
+            A cell is infinite; the message says where. NaN is allowed.
         """
         return self._fit(X, None, sample_weight)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: ARG002  (as above)
-        """Take in more rows, in one pass over them; parameters as for :meth:`fit`."""
+        """Learn from more rows, in one pass over them; the result is that of one fit to all rows.
+
+        Parameters
+        ----------
+        X : array, Blocks, memory map, Dask array, sparse array or data frame of shape (n_samples, n_features)
+            The rows; sparse ones only with ``with_mean=False``.
+        y : None
+            Not used.
+        sample_weight : array-like or Blocks of shape (n_samples,), optional
+            Weights of the rows, 0 or more.
+
+        Returns
+        -------
+        self : object
+            This scaler, fitted to all rows so far.
+        """
         return self._grow(X, sample_weight)
 
     def _statistic(self, schema: Schema) -> Statistic[MomentsState]:  # noqa: ARG002  (the protocol's signature)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ooclearn.products import product
 from ooclearn.rowmaps import Kind, RowMap
 from ooclearn.statistics.added import digits_lost, rounding_of
-from ooclearn.statistics.centred import product, proper, rooted
+from ooclearn.statistics.centred import proper, rooted
 from ooclearn.statistics.class_states import ByClass, ClassMomentsState, ClassScatterState
 from ooclearn.statistics.class_tiles import ClassTile, Means, products_by_class
 from ooclearn.statistics.coded import classes_of_both, host

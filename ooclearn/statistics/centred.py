@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from ooclearn._namespace import column_sums, float_dtype, matmul, minus, namespace
+from ooclearn._namespace import column_sums, float_dtype, minus, namespace
 from ooclearn.exceptions import DataError
 from ooclearn.statistics.added import as_columns, rounding_of, target_of, widened
 from ooclearn.statistics.checks import refuse_nonfinite, refuse_weights
@@ -17,7 +17,7 @@ from ooclearn.types import Array
 if TYPE_CHECKING:
     from ooclearn.table import Rows
 
-__all__ = ["Tile", "centred", "product", "proper", "refuse", "rooted", "shift_on_host", "weights_of"]
+__all__ = ["Tile", "centred", "proper", "refuse", "rooted", "shift_on_host", "weights_of"]
 
 
 def centred(x: Array, shift: Array | None) -> Array:
@@ -102,12 +102,6 @@ def rooted(x: Array, w: Array | None) -> Array:
     """Return rows times the roots of their weights, so that weights count once in products."""
     xp = namespace(x)
     return x if w is None else x * xp.reshape(xp.sqrt(w), (-1, 1))
-
-
-def product(a: Array, b: Array) -> Array:
-    """Return the sums of products of the columns of `a` with those of `b`, over all rows."""
-    xp = namespace(a)
-    return matmul(xp.matrix_transpose(a), b)
 
 
 def proper(scatter: Array) -> Array:

@@ -39,7 +39,17 @@ class ByClass:
         return float(self.weight.sum())
 
     def center(self) -> tuple[Array, Array, Array]:
-        """Return the mean of all rows as two numbers a column, and how far that of each class lies from it."""
+        """Return the mean of all rows, and how far that of each class lies from it.
+
+        Returns
+        -------
+        mean : ndarray of shape (columns,)
+            The mean of all rows, in float64.
+        rest : ndarray of shape (columns,)
+            What float64 cannot hold of it.
+        delta : ndarray of shape (classes, columns)
+            The mean of each class less that of all rows; 0 for a class without weight.
+        """
         n = self.total
         if not n:
             zeros = np.zeros(self.n_columns)
@@ -52,7 +62,13 @@ class ByClass:
         return mean, rest, np.where(self.weight[:, None] > 0, delta - off, 0.0)
 
     def distinct(self) -> DistinctState:
-        """Return the labels, the rows and the weight of each, as :class:`Distinct` has them."""
+        """Return the labels, with the rows and the weight of each.
+
+        Returns
+        -------
+        DistinctState
+            As :class:`Distinct` of the same rows gives it.
+        """
         if not len(self.classes):
             return DistinctState(0)
         return DistinctState(int(self.rows.sum()), (Counts(self.classes, self.rows, self.weight),))
@@ -84,23 +100,57 @@ class ClassMomentsState(ByClass):
     rounding: float = 0.0
 
     def variance(self) -> Array:
-        """Return the variance of each column in each class; NaN where there is no weight."""
+        """Return the variance of each column in each class, divided by the weight of the class.
+
+        Returns
+        -------
+        ndarray of shape (classes, columns)
+            NaN where a class has no weight.
+        """
         weight = self.weight[:, None]
         return np.divide(self.m2, weight, out=np.full_like(self.m2, np.nan), where=weight > 0)
 
     def moments(self) -> MomentsState:
-        """Return the moments of all rows: the classes merged."""
+        """Return the moments of all rows: the classes merged.
+
+        Returns
+        -------
+        MomentsState
+            As :class:`Moments` of the same rows gives them.
+        """
         mean, rest, delta = self.center()
         n = self.total
         m2 = self.m2.sum(axis=0) + self.weight @ (delta * delta)
         return MomentsState(int(self.rows.sum()), n, np.full(self.n_columns, n), mean, rest, m2, self.rounding)
 
     def among(self, classes: Array, /) -> Self:
-        """Return the state with these sorted labels, which hold all that were seen; those that were not have no rows."""
+        """Return the state with more classes; those that were not seen have no rows.
+
+        Parameters
+        ----------
+        classes : ndarray of shape (n_classes,)
+            Sorted labels, all that were seen among them.
+
+        Returns
+        -------
+        ClassMomentsState
+            Aligned with `classes`.
+        """
         return replace(self, classes=classes, **_placed(self, classes), m2=placed(self.m2, self.classes, classes))
 
     def through(self, row_map: RowMap, /) -> ClassMomentsState:
-        """Return the state of the rows that come out of a map by column."""
+        """Return the state of the rows that come out of a map by column.
+
+        Parameters
+        ----------
+        row_map : Affine or Columns
+            The map, fitted; an affine one is diagonal.
+
+        Returns
+        -------
+        ClassMomentsState
+            Of the columns that come out.
+        """
         if isinstance(row_map, Columns):
             at = np.asarray(row_map.positions, dtype=np.int64)
             return replace(self, mean=self.mean[:, at], rest=self.rest[:, at], m2=self.m2[:, at])
@@ -120,10 +170,14 @@ class ClassScatterState(ByClass):
 
     Attributes
     ----------
-    classes, rows, weight, mean, rest, rounding
-        As of :class:`ClassMomentsState`.
+    classes, rows, weight : ndarray of shape (classes,)
+        The labels seen, sorted, the rows of each and the sum of their weights.
+    mean, rest : ndarray of shape (classes, columns)
+        Their weighted mean, and what float64 cannot hold of it.
     scatter : ndarray of shape (classes, columns, columns) or (columns, columns)
         The weighted sum of products of deviations from the mean of the class; of each class, or pooled over all.
+    rounding : float
+        The rounding unit of what computed it.
     """
 
     scatter: Array
@@ -135,31 +189,72 @@ class ClassScatterState(ByClass):
         return self.scatter if self.scatter.ndim == 2 else self.scatter.sum(axis=0)
 
     def pooled(self) -> ClassScatterState:
-        """Return the state with one scatter for all classes."""
+        """Return the state with one scatter for all classes.
+
+        Returns
+        -------
+        ClassScatterState
+            As ``ClassScatter(pooled=True)`` gives it.
+        """
         return replace(self, scatter=self.within)
 
     def class_moments(self) -> ClassMomentsState:
-        """Return the moments of each class; the scatter must not be pooled."""
+        """Return the moments of each class; the scatter must not be pooled.
+
+        Returns
+        -------
+        ClassMomentsState
+            As :class:`ClassMoments` of the same rows gives them.
+        """
         m2 = np.diagonal(self.scatter, axis1=1, axis2=2).copy()
         return ClassMomentsState(self.classes, self.rows, self.weight, self.mean, self.rest, m2, self.rounding)
 
     def total_scatter(self) -> ScatterState:
-        """Return the scatter of all rows: the classes merged."""
+        """Return the scatter of all rows about their mean: the classes merged.
+
+        Returns
+        -------
+        ScatterState
+            As :class:`Scatter` of the same rows gives it.
+        """
         mean, rest, delta = self.center()
         scatter = self.within + delta.T @ (self.weight[:, None] * delta)
         return ScatterState(int(self.rows.sum()), self.total, mean, rest, (scatter + scatter.T) / 2, 0, self.rounding)
 
     def moments(self) -> MomentsState:
-        """Return the moments of all rows."""
+        """Return the moments of all rows: the classes merged.
+
+        Returns
+        -------
+        MomentsState
+            As :class:`Moments` of the same rows gives them.
+        """
         return self.total_scatter().moments()
 
     def among(self, classes: Array, /) -> Self:
-        """Return the state with these sorted labels, which hold all that were seen; those that were not have no rows."""
+        """Return the state with more classes; those that were not seen have no rows.
+
+        Parameters
+        ----------
+        classes : ndarray of shape (n_classes,)
+            Sorted labels, all that were seen among them.
+
+        Returns
+        -------
+        ClassScatterState
+            Aligned with `classes`.
+        """
         scatter = self.scatter if self.scatter.ndim == 2 else placed(self.scatter, self.classes, classes)
         return replace(self, classes=classes, **_placed(self, classes), scatter=scatter)
 
     def with_weight(self) -> ClassScatterState:
-        """Return the state of the classes that have weight."""
+        """Return the state of those classes that have weight.
+
+        Returns
+        -------
+        ClassScatterState
+            Without the classes whose rows all have weight 0.
+        """
         there = self.weight > 0
         if there.all():
             return self
@@ -168,7 +263,18 @@ class ClassScatterState(ByClass):
         return replace(self, **{name: getattr(self, name)[there] for name in names}, scatter=scatter)
 
     def through(self, row_map: RowMap, /) -> ClassScatterState:
-        """Return the state of the rows that come out of a map."""
+        """Return the state of the rows that come out of a map.
+
+        Parameters
+        ----------
+        row_map : Affine or Columns
+            The map, fitted.
+
+        Returns
+        -------
+        ClassScatterState
+            Of the columns that come out.
+        """
         there = self.weight[:, None] > 0
         if isinstance(row_map, Columns):
             at = np.asarray(row_map.positions, dtype=np.int64)

@@ -8,8 +8,9 @@ import numpy as np
 
 from ooclearn._namespace import int_dtype, like, namespace, run_of
 from ooclearn.buffers import local_buffers
+from ooclearn.products import product
 from ooclearn.statistics.added import rounding_of, widened
-from ooclearn.statistics.centred import product, refuse, rooted
+from ooclearn.statistics.centred import refuse, rooted
 from ooclearn.statistics.checks import refuse_weights
 from ooclearn.statistics.coded import ClassSummer, class_weights, codes_of, host, labels_of
 from ooclearn.statistics.means import sum_and_rest

@@ -10,9 +10,10 @@ import numpy as np
 
 from ooclearn._namespace import column_sums, column_sums_of_squares, float_dtype, minus, namespace, run_of
 from ooclearn.exceptions import DataError
+from ooclearn.products import product
 from ooclearn.rowmaps import Columns, Kind, RowMap
 from ooclearn.statistics.added import about, added, as_columns, digits_lost, offset_of, origins, target_of, widened
-from ooclearn.statistics.centred import product, weights_of
+from ooclearn.statistics.centred import weights_of
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.statistics.coded import host
 from ooclearn.statistics.means import affine_mean, merged_mean, near_mean, sum_and_rest
@@ -72,18 +73,46 @@ class CrossScatterState:
 
     @classmethod
     def of_scatter(cls, state: ScatterState) -> CrossScatterState:
-        """Return what a scatter matrix of rows and targets says of the one with the other."""
+        """Return what the scatter matrix of ``[X, y]`` says of X and y.
+
+        Parameters
+        ----------
+        state : ScatterState
+            Of ``Scatter(target=True)``.
+
+        Returns
+        -------
+        CrossScatterState
+            Of the same rows.
+        """
         m2 = np.diagonal(state.scatter).copy()
         return cls(state.rows, state.weight, state.mean, state.rest, m2, state.xy, state.rounding)
 
     def moments(self) -> MomentsState:
-        """Return count, mean and sum of squares of each column of X."""
+        """Return count, mean and sum of squares of each column of X.
+
+        Returns
+        -------
+        MomentsState
+            As :class:`Moments` of the same rows gives them.
+        """
         d = self.n_columns
         count = np.full(d, float(self.weight))
         return MomentsState(self.rows, self.weight, count, self.mean[:d], self.rest[:d], self.m2[:d], self.rounding)
 
     def through(self, row_map: RowMap, /) -> CrossScatterState:
-        """Return the state of the rows that come out of a map by column."""
+        """Return the state of the rows that come out of a map of X by column; targets stay as they are.
+
+        Parameters
+        ----------
+        row_map : Affine or Columns
+            The map, fitted; an affine one is diagonal.
+
+        Returns
+        -------
+        CrossScatterState
+            Of the columns that come out.
+        """
         d = self.n_columns
         if isinstance(row_map, Columns):
             chosen = np.asarray(row_map.positions, dtype=np.int64)

@@ -25,7 +25,17 @@ _POSITIONS = 2**16
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Sorted distinct values of one column, the rows of each, and the sum of their weights."""
+    """Sorted distinct values of one column, and how often each occurs.
+
+    Attributes
+    ----------
+    values : ndarray of shape (values,)
+        Sorted.
+    counts : ndarray of shape (values,)
+        Rows of each.
+    weights : ndarray of shape (values,)
+        The sum of their weights, or their number.
+    """
 
     values: Array
     counts: Array
@@ -34,7 +44,16 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class DistinctState:
-    """State of :class:`Distinct`: rows seen, and the counts of each column (one for a one-dimensional y)."""
+    """State of :class:`Distinct`.
+
+    Attributes
+    ----------
+    rows : int
+        Rows seen.
+    columns : tuple of Counts
+        Sorted ``values`` of each column with their ``counts`` and ``weights``, arrays of one length; one entry for a
+        one-dimensional y, none where no rows were seen.
+    """
 
     rows: int
     columns: tuple[Counts, ...] = ()

@@ -25,18 +25,40 @@ __all__ = ["Extrema", "ExtremaState"]
 
 @dataclass(frozen=True, eq=False)
 class ExtremaState:
-    """State of :class:`Extrema`: rows seen, and least and greatest value by column (inf, -inf if there is none)."""
+    """State of :class:`Extrema`; host arrays of shape (columns,).
+
+    Attributes
+    ----------
+    rows : int
+        Rows seen, whatever is in them.
+    low : ndarray
+        The least values; inf where there is none.
+    high : ndarray
+        The greatest values; -inf where there is none.
+    """
 
     rows: int
     low: Array
     high: Array
 
     def least(self) -> Array:
-        """Return the least value of each column; NaN where there is none."""
+        """Return the least value of each column.
+
+        Returns
+        -------
+        ndarray of shape (columns,)
+            NaN where all values are missing.
+        """
         return np.where(self.low > self.high, np.nan, self.low)
 
     def greatest(self) -> Array:
-        """Return the greatest value of each column; NaN where there is none."""
+        """Return the greatest value of each column.
+
+        Returns
+        -------
+        ndarray of shape (columns,)
+            NaN where all values are missing.
+        """
         return np.where(self.low > self.high, np.nan, self.high)
 
     def __repr__(self) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 
 from ooclearn._namespace import column_sums, namespace
 from ooclearn.buffers import local_buffers
+from ooclearn.products import product
 from ooclearn.rowmaps import Affine, Columns, Kind, RowMap
 from ooclearn.statistics.added import about, added, digits_lost, offset_of, origins, rounding_of, widened
-from ooclearn.statistics.centred import product, proper, refuse, rooted, weights_of
+from ooclearn.statistics.centred import proper, refuse, rooted, weights_of
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.statistics.coded import host
 from ooclearn.statistics.means import affine_mean, near_mean, sum_and_rest
@@ -45,7 +46,20 @@ class FourthMomentsState:
     fourth: Array
 
     def about(self, d: Array, /) -> tuple[Array, Array]:
-        """Return the third and fourth moments about the mean plus `d` instead of about the mean."""
+        """Return the third and fourth moments about another point than the mean.
+
+        Parameters
+        ----------
+        d : ndarray of shape (columns,)
+            The point less the mean.
+
+        Returns
+        -------
+        third : ndarray of shape (columns, columns)
+            As the attribute, about the mean plus `d`.
+        fourth : ndarray of shape (columns, columns)
+            As the attribute, about the mean plus `d`.
+        """
         s, n = self.scatter.xx, self.scatter.weight
         squares = np.diagonal(s)
         pairs = d[:, None] * d
@@ -55,7 +69,18 @@ class FourthMomentsState:
         return third, fourth
 
     def through(self, row_map: RowMap, /) -> FourthMomentsState:
-        """Return the state of the rows that come out of a map by column."""
+        """Return the state of the rows that come out of a map by column.
+
+        Parameters
+        ----------
+        row_map : Affine or Columns
+            The map, fitted; an affine one is diagonal.
+
+        Returns
+        -------
+        FourthMomentsState
+            Of the columns that come out.
+        """
         scatter = self.scatter.through(row_map)
         if isinstance(row_map, Columns):
             at = np.ix_(row_map.positions, row_map.positions)

@@ -17,7 +17,12 @@ __all__ = ["Join", "Through", "Unweighted"]
 
 
 class Join:
-    """Several statistics as one: each block is read once. The state is a dict of their states.
+    """Several statistics as one, so that each block is read once; the state is a dict of their states.
+
+    Parameters
+    ----------
+    **statistics : Statistic
+        What is asked, by names of your choice.
 
     Examples
     --------
@@ -163,7 +168,24 @@ _REFUSED = "refused by the map"
 
 @dataclass(frozen=True)
 class Through(_Around):
-    """A statistic of the rows that come out of a row map, computed while the table before it is read."""
+    """A statistic of the rows that come out of a row map, computed while the table before it is read.
+
+    Parameters
+    ----------
+    statistic : Statistic
+        What is asked of the mapped rows.
+    row_map : RowMap
+        What is done to each block of X first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.rowmaps import Affine
+    >>> from ooclearn.statistics import Extrema, Through
+    >>> from ooclearn.table import Rows
+    >>> Through(Extrema(), Affine(np.array([-2.0]))).of(Rows(np.array([[1.0], [5.0]]))).least()
+    array([-10.])
+    """
 
     statistic: Any
     row_map: RowMap

@@ -56,13 +56,40 @@ class MomentsState:
     rounding: float = 0.0
 
     def variance(self, *, correction: float = 0.0) -> Array:
-        """Return the variance of each column, with ``n - correction`` below the line; NaN where there is no value."""
+        """Return the variance of each column.
+
+        Parameters
+        ----------
+        correction : float, default=0.0
+            The divisor is ``n - correction``: 1 for the unbiased estimate.
+
+        Returns
+        -------
+        ndarray of shape (columns,)
+            NaN where there are no values, or no more than `correction`.
+
+        Raises
+        ------
+        DataError
+            The sums of squares of a column overflow float64.
+        """
         _refuse_overflow(self.m2, "squares of deviations from the mean")
         n = self.n - correction
         return np.divide(self.m2, n, out=np.full_like(self.m2, np.nan), where=n > 0)
 
     def means(self) -> Array:
-        """Return the mean of each column; NaN where there is no value."""
+        """Return the mean of each column.
+
+        Returns
+        -------
+        ndarray of shape (columns,)
+            NaN where there are no values.
+
+        Raises
+        ------
+        DataError
+            The sum of a column overflows float64.
+        """
         _refuse_overflow(self.mean, "sums of columns")
         return np.where(self.n > 0, self.mean, np.nan)
 

@@ -27,27 +27,66 @@ Sums: TypeAlias = dict[str, Any]
 
 
 class Statistic(Protocol[S]):
-    """Two pure functions.
+    """A question about a table with a mergeable answer: two pure functions, ``of`` and ``merge``.
 
-    ``of`` is array-API code; for no rows it returns the identity of ``merge``. ``merge`` is associative within
-    a stated bound, and returns a new state. ``parts`` names what is read: of ``"X"``, ``"y"`` and ``"w"``. With ``"i"``
-    among them, ``rows.start`` is the number of the first row, where it is known without reading.
+    ``of`` is array-API code. It is called with runs of rows of a few MiB, by several threads, and neither writes to
+    them nor keeps them. ``merge`` is associative within a stated bound, and ``of(no rows)`` is its identity, so that
+    the answer is the same within that bound however the rows are cut. A state is a small frozen dataclass of host
+    arrays in float64, counts being integers. The optional methods let one question be answered by another's reading.
 
-    A statistic that can be seen through maps that are not fitted yet has two more: ``before(kind)`` returns the
-    statistic to ask of the map's input instead (None if there is none), and ``after(state, row_map)`` how the
-    answer follows from it: ``after(before(kind).of(X), T) == of(T(X))``. One whose state holds the answer of
-    another has ``contains(other)``, which returns a function that takes it out of the state, or None.
+    Methods
+    -------
+    before(kind)
+        Optional: return the statistic to ask of the *input* of a row map that is not fitted yet, of this
+        :data:`~ooclearn.rowmaps.Kind`; None if nothing there tells the answer.
+    after(state, row_map)
+        Optional, with ``before``: return the answer behind the map from that state, once the map is fitted. The law is
+        ``after(before(kind).of(X), T) == of(T(X))``.
+    contains(other)
+        Optional: return a function that takes the state of another statistic out of a state of this one, or None.
+    within(other)
+        Optional: the same, seen from the one that is contained.
     """
 
     @property
     def parts(self) -> frozenset[str]:
-        """What is read: of ``"X"``, ``"y"`` and ``"w"``."""
+        """What is read of the table: of ``"X"``, ``"y"`` and ``"w"``.
+
+        With ``"i"`` among them, ``rows.start`` is the number of the first row, where it is known without reading.
+        """
 
     def of(self, rows: Rows, /) -> S:
-        """Return the state of one block."""
+        """Return the state of some consecutive rows.
+
+        Parameters
+        ----------
+        rows : Rows
+            X, y and w of the same rows, of any array library; y and w are None where there are none. May have no rows.
+
+        Returns
+        -------
+        state
+            On the host; for no rows the identity of ``merge``.
+
+        Raises
+        ------
+        DataError
+            A cell, label or weight will not do. Says the row, counted within these rows, and the column.
+        """
 
     def merge(self, a: S, b: S, /) -> S:
-        """Return the state of the rows of `a` followed by those of `b`."""
+        """Return the state of the rows of one state followed by those of another.
+
+        Parameters
+        ----------
+        a, b : state
+            Left as they are.
+
+        Returns
+        -------
+        state
+            A new one.
+        """
 
 
 class Summed(Statistic[S], Protocol[S]):
@@ -62,16 +101,65 @@ class Summed(Statistic[S], Protocol[S]):
     """
 
     def origin(self, rows: Rows, /) -> Sums:
-        """Return what all blocks are centred by or compared with, from the first block, which has rows."""
+        """Return what all blocks are centred by or compared with.
+
+        Parameters
+        ----------
+        rows : Rows
+            The first block that has rows, on the device.
+
+        Returns
+        -------
+        dict of str to array
+            On the device; other values in it (host arrays, numbers, None) stay as they are.
+        """
 
     def sums(self, rows: Rows, origin: Sums, /) -> Sums:
-        """Return what is to be added up, of one block, which has rows."""
+        """Return what is to be added up, of one block.
+
+        Parameters
+        ----------
+        rows : Rows
+            One or more rows, on the device.
+        origin : dict
+            What ``origin`` has returned.
+
+        Returns
+        -------
+        dict of str to array
+            On the device.
+        """
 
     def add(self, a: Sums, b: Sums, /) -> Sums:
-        """Return the sums of two runs of blocks; may write to those of `a`."""
+        """Return the sums of two runs of blocks.
+
+        Parameters
+        ----------
+        a, b : dict
+            Results of ``sums`` or ``add``; those of `a` may be written to.
+
+        Returns
+        -------
+        dict of str to array
+            On the device.
+        """
 
     def state(self, origin: Sums, sums: Sums, rows: int, /) -> S | None:
-        """Return the state of all rows from host arrays, float64 and int64; None where they do not tell it."""
+        """Return the state of all rows, from sums that have been copied to the host.
+
+        Parameters
+        ----------
+        origin, sums : dict of str to ndarray
+            What ``origin`` and ``add`` have returned, in float64 and int64.
+        rows : int
+            How many rows there were.
+
+        Returns
+        -------
+        state or None
+            None where the sums do not tell it: a cell has spoilt them, or too many digits are lost. The pass is then
+            made again with ``of``.
+        """
 
 
 def is_summed(statistic: Any, /) -> bool:
@@ -86,6 +174,22 @@ class MergeTree(Generic[S]):
     is left at the end is merged from the right. At most ``log2(blocks) + 1`` states are held. A run of
     ``2**k`` blocks that starts at a multiple of ``2**k`` is a subtree, so parts of the tree can be merged
     elsewhere (in a Dask graph) to the same bits.
+
+    Parameters
+    ----------
+    statistic : Statistic
+        Whose states they are; its ``merge`` is called.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.statistics import Extrema, MergeTree
+    >>> from ooclearn.table import Rows
+    >>> tree = MergeTree(Extrema())
+    >>> tree.add(Extrema().of(Rows(np.array([[1.0]]))))
+    >>> tree.add(Extrema().of(Rows(np.array([[5.0]]))))
+    >>> tree.result().least(), tree.result().greatest()
+    (array([1.]), array([5.]))
     """
 
     def __init__(self, statistic: Statistic[S]) -> None:
@@ -93,7 +197,15 @@ class MergeTree(Generic[S]):
         self._stack: list[tuple[int, S]] = []
 
     def add(self, state: S, /, *, blocks: int = 1) -> None:
-        """Add the state of the next block, or of the next `blocks` (a power of 2) merged already."""
+        """Add the state of the next block or blocks.
+
+        Parameters
+        ----------
+        state : state
+            Of the rows that follow those added before.
+        blocks : int, default=1
+            How many blocks it stands for, merged already: a power of 2.
+        """
         weight = blocks
         while self._stack and self._stack[-1][0] == weight:
             state = self._statistic.merge(self._stack.pop()[1], state)
@@ -101,7 +213,13 @@ class MergeTree(Generic[S]):
         self._stack.append((weight, state))
 
     def result(self) -> S | None:
-        """Return the state of all blocks, or None if there were none."""
+        """Return the state of all blocks added so far; more can be added afterwards.
+
+        Returns
+        -------
+        state or None
+            None if there were none.
+        """
         if not self._stack:
             return None
         state = self._stack[-1][1]
@@ -111,7 +229,30 @@ class MergeTree(Generic[S]):
 
 
 def merge_all(statistic: Statistic[S], states: Iterable[S], /) -> S | None:
-    """Merge states in the fixed tree."""
+    """Merge states in the tree of :class:`MergeTree`.
+
+    Parameters
+    ----------
+    statistic : Statistic
+        Whose states they are.
+    states : iterable
+        The state of each block, in order.
+
+    Returns
+    -------
+    state or None
+        That of all blocks; None if there were none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.statistics import Extrema, merge_all
+    >>> from ooclearn.table import Rows
+    >>> extrema = Extrema()
+    >>> blocks = [np.array([[1.0]]), np.array([[5.0]]), np.array([[3.0]])]
+    >>> merge_all(extrema, (extrema.of(Rows(block)) for block in blocks)).greatest()
+    array([5.])
+    """
     tree = MergeTree(statistic)
     for state in states:
         tree.add(state)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ooclearn.products import product
 from ooclearn.rowmaps import Affine, Columns, Kind, RowMap
 from ooclearn.statistics.added import about, added, digits_lost, offset_of, origins
-from ooclearn.statistics.centred import Tile, product, proper, rooted
+from ooclearn.statistics.centred import Tile, proper, rooted
 from ooclearn.statistics.coded import host
 from ooclearn.statistics.cross import CrossScatter, CrossScatterState
 from ooclearn.statistics.means import affine_mean, merged_mean, projected_mean, sum_and_rest
@@ -85,16 +86,39 @@ class ScatterState:
         return self.scatter[self.n_columns :, self.n_columns :]
 
     def covariance(self, *, correction: float = 1.0) -> Array:
-        """Return the covariance of the columns of X, with ``weight - correction`` below the line."""
+        """Return the covariance matrix of the columns of X.
+
+        Parameters
+        ----------
+        correction : float, default=1.0
+            The divisor is ``weight - correction``: 1 for the unbiased estimate, 0 for that of maximum likelihood.
+
+        Returns
+        -------
+        ndarray of shape (columns, columns)
+            Symmetric.
+        """
         return self.xx / (self.weight - correction)
 
     def features(self) -> ScatterState:
-        """Return the state of X alone."""
+        """Return the state of the columns of X alone.
+
+        Returns
+        -------
+        ScatterState
+            Without targets.
+        """
         d = self.n_columns
         return replace(self, mean=self.mean[:d], rest=self.rest[:d], scatter=self.scatter[:d, :d], n_targets=0)
 
     def moments(self) -> MomentsState:
-        """Return count, mean and sum of squares of each column of X."""
+        """Return count, mean and sum of squares of each column of X.
+
+        Returns
+        -------
+        MomentsState
+            As :class:`Moments` of the same rows gives them.
+        """
         one = self.features()
         count = np.full(one.mean.shape, float(one.weight))
         return MomentsState(
@@ -102,7 +126,18 @@ class ScatterState:
         )
 
     def through(self, row_map: RowMap, /) -> ScatterState:
-        """Return the state of the rows that come out of a map of the columns of X."""
+        """Return the state of the rows that come out of a map of the columns of X; targets stay as they are.
+
+        Parameters
+        ----------
+        row_map : Affine or Columns
+            The map, fitted.
+
+        Returns
+        -------
+        ScatterState
+            Of the columns that come out.
+        """
         mean, rest, how = mapped(self, row_map)
         if isinstance(row_map, Columns):
             scatter = self.scatter[np.ix_(how, how)]

@@ -68,19 +68,42 @@ class TriangleState:
         return self.factor[self.n_columns :, self.n_columns :]
 
     def features(self) -> TriangleState:
-        """Return the state of X alone."""
+        """Return the state of the columns of X alone.
+
+        Returns
+        -------
+        TriangleState
+            Without targets.
+        """
         d = self.n_columns
         return replace(self, mean=self.mean[:d], rest=self.rest[:d], factor=self.factor[:d, :d], n_targets=0)
 
     def scatter(self) -> ScatterState:
-        """Return the scatter that the factor is a root of, to a few roundings of its diagonal."""
+        """Return the scatter that the factor is a root of.
+
+        Returns
+        -------
+        ScatterState
+            ``factor.T @ factor`` and the means; exact to a few roundings of its diagonal.
+        """
         scatter = self.factor.T @ self.factor
         return ScatterState(
             self.rows, self.weight, self.mean, self.rest, (scatter + scatter.T) / 2, self.n_targets, self.rounding
         )
 
     def through(self, row_map: RowMap, /) -> TriangleState:
-        """Return the state of the rows that come out of a map of the columns of X."""
+        """Return the state of the rows that come out of a map of the columns of X; targets stay as they are.
+
+        Parameters
+        ----------
+        row_map : Affine or Columns
+            The map, fitted.
+
+        Returns
+        -------
+        TriangleState
+            Of the columns that come out.
+        """
         mean, rest, how = mapped(self, row_map)
         if isinstance(row_map, Columns):
             factor = triangular(self.factor[:, how])

@@ -29,6 +29,11 @@ def nothing_left(folder: str | os.PathLike[str] | None = None, /, *, pools: Sequ
     pools : sequence of str
         Threads whose names begin so may stay: pools that a library keeps for the life of the process.
 
+    Yields
+    ------
+    None
+        What is there on entering may stay.
+
     Examples
     --------
     >>> from ooclearn.testing import nothing_left

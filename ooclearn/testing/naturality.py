@@ -110,8 +110,16 @@ def check_contained(
         What is checked; its ``contains(other)`` is not None.
     other : Statistic
         What it contains.
-    rows, answer, allowance, roundings, examples
-        As of :func:`check_naturality`; `answer` and `allowance` are those of `other`.
+    rows : hypothesis strategy or iterable of Rows, optional
+        The tables. By default :func:`ooclearn.testing.strategies.tables`, which needs hypothesis.
+    answer : callable, optional
+        Takes a state of `other`, returns what must agree. By default the whole state.
+    allowance : callable, optional
+        Takes an answer, returns how far each number may be off besides, for one rounding; see :func:`check_statistic`.
+    roundings : float
+        How exact: as if each cell had moved by so many roundings.
+    examples : int
+        How many tables are drawn from a strategy. The same each time.
 
     Raises
     ------

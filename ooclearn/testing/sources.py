@@ -145,6 +145,17 @@ class FaultySource(CountingSource):
         How many reads fail in a row; None for all from there on.
     name : str
         For messages.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ooclearn.preprocessing import StandardScaler
+    >>> from ooclearn.testing import FaultySource
+    >>> X = FaultySource(np.ones((6, 2)), fail=1, fault="narrow").blocks([3, 3])
+    >>> StandardScaler().fit(X)
+    Traceback (most recent call last):
+        ...
+    ooclearn.exceptions.DataError: got rows of shape (3, 1) ...
     """
 
     def __init__(
@@ -184,6 +195,11 @@ class FaultySource(CountingSource):
         Parameters
         ----------
         lengths : sequence of int, optional
-            Rows of each block.
+            Rows of each block; even blocks of ``block_bytes`` by default.
+
+        Returns
+        -------
+        SourceBlocks
+            One of whose reads goes wrong.
         """
         return SourceBlocks(self, lengths)
