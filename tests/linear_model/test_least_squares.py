@@ -332,7 +332,9 @@ def test_closer_to_extended_precision_than_scikit_learn(name, alpha, cut):
 
     room = 8 * np.finfo(np.float64).eps
     assert error(mine) <= error(reference) + room
-    assert error(mine) < 1e-13
+    # A product of y with the narrowest column has the rounding of both, whatever sums it up.
+    size = np.std(y) / (np.min(np.std(X - 1e8, axis=0)) * float(np.max(np.abs(coef))))
+    assert error(mine) < room * size
     assert abs(mine.intercept_ - intercept) <= abs(reference.intercept_ - intercept) + room * abs(intercept)
 
 
