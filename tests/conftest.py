@@ -181,8 +181,8 @@ def _container(name: str, folder: Any) -> Container:
     }[name]
 
 
-# A distribution of its own, installed by the tests that use it.
-collect_ignore = ["plugin"]
+# A distribution of its own, installed by the tests that use it; and a module `cupy`, for processes of their own.
+collect_ignore = ["plugin", "helpers/cupy_stand_in", "backends/on_cupy.py", "backends/on_cupy_streams.py"]
 
 HOST = ("numpy", "memmap", "scan", "dask")
 ALL = (

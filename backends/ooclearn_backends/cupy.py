@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 # Giving the device the work on some rows takes 0.1 to 0.3 ms; on so many it does that work for as long.
 _RUN = 2**30
+
+# cudaErrorMemoryAllocation, for which CuPy has no name.
+_NO_MEMORY = 2
 
 # What is longer is copied by way of page-locked memory: CuPy's own way through it takes one thread for all.
 _STAGED = 2**20
@@ -56,6 +59,18 @@ class CupyBackend(SendingReading, ArrayApiBackend):
         """Return how many bytes of an array in memory are worked on as one; temporary arrays take several times that."""
         return int(min(_RUN, self.device().free_bytes() // 16))
 
+    def taken_along(self) -> Callable[[], AbstractContextManager[Any]]:
+        """Return what threads that work for this one enter first: its current device and stream."""
+        cp = _cupy()
+        number, stream = cp.cuda.Device().id, cp.cuda.get_current_stream()
+
+        @contextmanager
+        def there() -> Iterator[None]:
+            with cp.cuda.Device(number), stream:
+                yield
+
+        return there
+
     def to_host(self, block: Array, /) -> np.ndarray[Any, Any]:
         """Copy one block to host memory."""
         if isinstance(block, np.ndarray):
@@ -75,9 +90,7 @@ class CupyBackend(SendingReading, ArrayApiBackend):
         self.device().ledger.up += values.nbytes
         if values.nbytes < _STAGED:
             return cp.asarray(values)
-        import cupyx
-
-        staged = cupyx.empty_pinned(values.shape, values.dtype)
+        staged = self.device().pinned(values.nbytes).view(values.dtype).reshape(values.shape)
         staged[...] = values
         # Its memory belongs to the current stream, in whose order it is used and recycled; the copy has a stream of
         # this thread's own, so that those of several threads do not wait for one another's work.
@@ -129,12 +142,17 @@ class CupyDevice:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Have the device be the current one; at the end all work that it was given is done."""
+        streams = [one.stream for one in (self.copying, self.computing, self.fetching)]
         with self._cp.cuda.Device(self.number):
+            # What the caller has given its own stream comes before: row maps keep arrays that were sent on it.
+            before = self._cp.cuda.get_current_stream().record()
+            for stream in streams:
+                stream.wait_event(before)
             try:
                 yield
             finally:
-                for one in (self.copying, self.computing, self.fetching):
-                    one.stream.synchronize()
+                for stream in streams:
+                    stream.synchronize()
 
     def event(self) -> Any:
         """Return a new event; one that takes no time is cheaper, and who waits for it leaves the processor to others."""
@@ -144,7 +162,13 @@ class CupyDevice:
         """Return page-locked host memory, as bytes; CuPy's pool keeps it for the next pass."""
         import cupyx
 
-        memory: Array = cupyx.empty_pinned((nbytes,), np.uint8)
+        try:
+            memory: Array = cupyx.empty_pinned((nbytes,), np.uint8)
+        except self._cp.cuda.runtime.CUDARuntimeError as error:
+            # Of the device's memory CuPy raises a MemoryError, of the host's this.
+            if error.status != _NO_MEMORY:
+                raise
+            raise MemoryError(f"{nbytes:,} bytes of page-locked memory of the host cannot be had") from error
         return memory
 
     def room(self, nbytes: int, /) -> Any:

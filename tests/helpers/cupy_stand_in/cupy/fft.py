@@ -1,0 +1,1 @@
+"""CuPy's ``fft``, of which nothing is used."""
