@@ -59,6 +59,7 @@ LAYERS = {
         "passes",
         "plan",
         "preparation",
+        "residents",
         "returning",
         "ring",
         "sending",

@@ -285,13 +285,13 @@ class Blocks:
     def release(self) -> None:
         """Let go of what a pass has opened or kept; called at the end of each, also of one that failed."""
 
-    def held(self, row_bytes: int) -> AbstractContextManager[None]:  # noqa: ARG002  (a subclass uses it)
+    def held(self, beside: Sequence[Blocks]) -> AbstractContextManager[None]:  # noqa: ARG002  (a subclass uses it)
         """Keep what later passes can use again, such as rows on a device, for the length of a ``with`` block.
 
         Parameters
         ----------
-        row_bytes : int
-            Bytes of a row of the whole table, X, y and weights together.
+        beside : sequence of Blocks
+            What is read with these rows: targets and weights.
 
         Returns
         -------

@@ -58,9 +58,9 @@ class MappedBlocks(Blocks):
         """Return what these rows, or `mapped` that is made of them, become when brought to the host, the shortest way."""
         return self.blocks.returned(self if mapped is None else mapped)
 
-    def held(self, row_bytes: int) -> AbstractContextManager[None]:
-        """Keep what later passes can use again, for the length of a ``with`` block; rows of the table have so many bytes."""
-        return self.blocks.held(row_bytes - self.row_bytes + self.blocks.row_bytes)
+    def held(self, beside: Sequence[Blocks]) -> AbstractContextManager[None]:
+        """Keep what later passes can use again, for the length of a ``with`` block, of the rows that these are made of."""
+        return self.blocks.held(beside)
 
     def expect(self, group: Sequence[int], /) -> None:
         """Take note that these blocks are read soon: what takes time to come may be sent for."""

@@ -247,7 +247,7 @@ def run(stages: Sequence[Stage], table: Table) -> int:
             from ooclearn.diagnostics import progress  # only where a bar is wanted
 
             stack.enter_context(progress())
-        stack.enter_context(table.X.held(sum(part.row_bytes for part in table.parts)))
+        stack.enter_context(table.X.held(table.parts[1:]))
         driver = rounds(stages)
         try:
             asked = next(driver)

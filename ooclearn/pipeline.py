@@ -293,7 +293,6 @@ class Pipeline(FittedSteps):
         in_memory = is_plain(X) or bool(self._ruled_by())
         alone = in_memory and hasattr(X, "columns") and bool(getattr(self._planned(X, params), "alone", None))
         if in_memory and (alone or self._unplanned(X)):
-            self._validate_params()
             # In memory, both at once may be more than one after the other: a TargetEncoder's are.
             return self._fit_by_steps(f"fit_{method}", X, y, params)
         return getattr(self.fit(X, y, **params), method)(X)

@@ -260,7 +260,8 @@ class PlannedFit:
                     stage_of[step].row_map()  # which finds out whether results are sparse
                 done._take_branches(step.joint.branches, widths)
                 if not isinstance(getattr(type(done), "n_features_in_", None), property):
-                    _learn_columns(done, *_incoming(step.joint, width))
+                    # Of a data frame all columns, also those that are not in the table.
+                    _learn_columns(done, step.joint.layout.n_columns, step.joint.layout.names)
             if hasattr(done, "_take_rows"):
                 done._take_rows(table.X, stage_of[step].through())
             pairs.append((step.estimator, done))
@@ -318,12 +319,6 @@ def _widths(joint: Joint, n_columns: int | None, stage_of: dict[Step, Stage]) ->
             out = out if row_map is None else row_map.columns(out)
         widths.append(out)
     return widths
-
-
-def _incoming(joint: Joint, width: Callable[[Step | None], int | None]) -> tuple[int | None, Array | None]:
-    """Return how many columns come to a joint, and their names; of a data frame all, also those not in the table."""
-    layout = joint.layout
-    return (width(joint.above) if layout.frame is None else layout.n_columns), layout.names
 
 
 def _learn_columns(done: Any, n_columns: int | None, names: Array | None) -> None:

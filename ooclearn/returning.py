@@ -170,7 +170,7 @@ class WayBack:
 
     def _bring(self, put: Put, work: Work) -> None:
         device = self.device
-        with device.working():
+        with self.ring.working():
             rooms = [
                 _ResultRoom(device.room(self.slot_bytes), device.event(), device.event()) for _ in range(self.rooms)
             ]

@@ -1,8 +1,9 @@
 """The ring: host blocks go to a device through memory that is used again and again, copied while others are worked on.
 
-Reader threads fill slots of page-locked host memory; an array that lies in such memory is sent from where it is. The thread that called has each slot copied to one of a few rooms
-on the device, on a stream of its own, and gives the device its work, on another. It never waits: events tell the one
-stream how far the other has come, and a reader when a slot may be filled again.
+Reader threads fill slots of page-locked host memory; an array that lies in such memory is sent from where it is. The
+thread that called has each slot copied to one of a few rooms on the device, on a stream of its own, and gives the device
+its work, on another. It never waits: events tell the one stream how far the other has come, and a reader when a slot may
+be filled again.
 
 It is written against :class:`~ooclearn.device.Device`, which an adapter gives, and which
 :class:`ooclearn.testing.device.FakeDevice` plays without hardware, with random delays and poison in what was let go.
@@ -11,9 +12,9 @@ How results come back the same way is in :mod:`ooclearn.returning`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from ooclearn.config import get_config, n_workers
 from ooclearn.device import Device, Event, Ledger, Slot, Stream
 from ooclearn.events import Work, record
 from ooclearn.exceptions import DataError
+from ooclearn.residents import Residents, dtype_there, row_bytes_of
 from ooclearn.table import Rows, Table
 from ooclearn.types import Array
 from ooclearn.workers import ordered
@@ -99,39 +101,6 @@ class Arrived:
     rows: Rows
 
 
-@dataclass(eq=False)
-class Residents:
-    """The first rows of a table, which stay on a device from one pass of a fit to the next.
-
-    Each part of them lies in one piece of memory, so that later passes can work on long runs of them.
-
-    Attributes
-    ----------
-    budget : int
-        Bytes they may take.
-    row_bytes : int
-        Of a row with all parts of the table.
-    """
-
-    budget: int
-    row_bytes: int
-    memory: dict[str, Any] = field(default_factory=dict)
-    _whole: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def rows(self) -> int:
-        """How many rows may stay."""
-        return self.budget // max(1, self.row_bytes)
-
-    def has(self, role: str, part: Any, /) -> bool:
-        """Say whether all of the rows that stay are there, of a part of the table."""
-        return self._whole.get(role) is part
-
-    def note(self, role: str, part: Any, /) -> None:
-        """Take note that a part of the table is there now."""
-        self._whole[role] = part
-
-
 class Ring:
     """One pass over a table whose blocks lie on the host, on a device.
 
@@ -158,13 +127,15 @@ class Ring:
         }
         self._pinned = self._already_pinned()
         self.readers = max(1, min(n_workers(), READERS))
-        self._row = max(1, table.X.row_bytes, back_bytes)
+        self._row = max(1, sum(map(self._row_bytes, self._parts)), back_bytes)
         self.tasks = self._tasks(_slot_bytes((self.readers + 2) * (2 if back_bytes else 1)))
         streamed = [task for task in self.tasks if task.missing]
         self.streamed = len(streamed)
         self.slot_bytes = max((self._bytes(task, filled=True) for task in streamed), default=0)
         self.room_bytes = max((self._bytes(task) for task in streamed), default=0)
         self._staying = {role for task in streamed if task.stays for role in task.missing}
+        # Slots and rooms, which libraries give to others when they are let go, though work on them is under way.
+        self._held: list[Slot | Room] = []
 
     def _already_pinned(self) -> dict[str, Array]:
         """Return the parts that lie in page-locked memory as they are to be sent, as bytes."""
@@ -172,7 +143,7 @@ class Ring:
         for role, part in self._parts.items():
             source = getattr(part, "source", None)
             values = getattr(source, "array", None) if getattr(source, "in_memory", False) else None
-            if not isinstance(values, np.ndarray) or not values.size or values.dtype != _dtype(part, role):
+            if not isinstance(values, np.ndarray) or not values.size or values.dtype != dtype_there(part, role):
                 continue
             if values.flags.c_contiguous and values.dtype.isnative and self.device.is_pinned(values):
                 found[role] = values.reshape(-1).view(np.uint8)
@@ -188,7 +159,7 @@ class Ring:
         assert lengths is not None
         row_bytes = self._row
         staying = 0 if self.residents is None else self.residents.rows
-        roles = tuple(role for role, part in self._parts.items() if _dtype(part, role) is not None)
+        roles = tuple(role for role, part in self._parts.items() if dtype_there(part, role) is not None)
         # What lies in page-locked memory already stands behind what slots are filled with.
         roles = tuple(sorted(roles, key=lambda role: role in self._pinned))
         missing = tuple(role for role in roles if not staying or not self._is_here(role))
@@ -239,7 +210,7 @@ class Ring:
     def deliver(self, take: Callable[[int, Rows], None], end: Callable[[], T], /, *, work: Work) -> T:
         """Give all blocks to `take`, in order, then call `end`; both where the work of the device is given."""
         device = self.device
-        with device.working(), closing(self.arriving(work)) as arriving:
+        with self.working(), closing(self.arriving(work)) as arriving:
             for one in arriving:
                 with record(work, "fold", one.blocks[0], one.rows.n):
                     device.launch(partial(take, one.blocks[0], one.rows))
@@ -249,8 +220,17 @@ class Ring:
             self.residents.note(role, self._parts[role])
         return result
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Have the device ready for the length of a ``with`` block, and keep slots and rooms until it is done."""
+        try:
+            with self.device.working():
+                yield
+        finally:
+            self._held.clear()
+
     def arriving(self, work: Work, /) -> Generator[Arrived]:
-        """Yield runs of rows, in order, inside the device's ``working()``.
+        """Yield runs of rows, in order, inside :meth:`working`.
 
         Work on them that is given to the computing stream before the next run is asked for finds them there.
         """
@@ -258,8 +238,10 @@ class Ring:
         slots: SimpleQueue[Slot] = SimpleQueue()
         for _ in range(self.slots):
             memory = device.pinned(self.slot_bytes) if self.slot_bytes else np.empty(0, dtype=np.uint8)
-            slots.put(Slot(memory, device.event()))
+            self._held.append(slot := Slot(memory, device.event()))
+            slots.put(slot)
         rooms = [Room(device.room(self.room_bytes), device.event()) for _ in range(self.rooms)]
+        self._held += rooms
         self._make_room()
         read = partial(self._read, slots, work)
         filled = ordered(read, len(self.tasks), workers=self.readers, ahead=1, name="reader")
@@ -318,7 +300,7 @@ class Ring:
         """Return the rows of a task on the device."""
         views: dict[str, Array] = {}
         for role, part in self._parts.items():
-            if _dtype(part, role) is None:
+            if dtype_there(part, role) is None:
                 continue
             place = self._place(role, task, 0)
             if room is not None:
@@ -363,14 +345,11 @@ class Ring:
         return _Filled(slot, filled, places, labels)
 
     def _row_bytes(self, role: str) -> int:
-        part = self._parts[role]
-        dtype = _dtype(part, role)
-        assert dtype is not None
-        return int(np.prod(part.shape[1:], dtype=np.int64)) * dtype.itemsize
+        return row_bytes_of(self._parts[role], role)
 
     def _place(self, role: str, task: _Task, start: int) -> _Place:
         part = self._parts[role]
-        dtype = _dtype(part, role)
+        dtype = dtype_there(part, role)
         assert dtype is not None
         return _Place(start, (task.rows, *part.shape[1:]), dtype)
 
@@ -384,14 +363,6 @@ def _lent(room: Array) -> Callable[[tuple[int, ...], np.dtype[Any]], Array]:
 
 def _aligned(nbytes: int) -> int:
     return -(-nbytes // _ALIGN) * _ALIGN
-
-
-def _dtype(part: Any, role: str) -> np.dtype[Any] | None:
-    """Return the dtype in which a part of a table lies on the device; None for labels that are no numbers."""
-    dtype: np.dtype[Any] = part.dtype
-    if role != "X" and dtype.kind in "fiu":
-        return np.dtype(np.float64 if dtype.kind == "f" else np.int64)
-    return dtype if dtype.kind in "fiubc" else None
 
 
 def _slot_bytes(slots: int) -> int:

@@ -17,11 +17,13 @@ from ooclearn.events import Work, working
 from ooclearn.exceptions import BlockMemoryError
 from ooclearn.folding import DeviceReading
 from ooclearn.mapped import MappedBlocks
+from ooclearn.residents import Residents, row_bytes_there
 from ooclearn.returning import Put, ReturnedBlocks, WayBack, numbered
-from ooclearn.ring import Device, Residents, Ring
+from ooclearn.ring import Device, Ring
 from ooclearn.rowmaps import RowMap, compose, on_host
 from ooclearn.statistics.join import Join, Through
 from ooclearn.statistics.protocol import Statistic, parts_of
+from ooclearn.summing import for_the_host
 from ooclearn.table import Rows, Table
 from ooclearn.types import Array
 
@@ -109,14 +111,14 @@ class SentBlocks(Blocks):
         return ReturnedBlocks(mapped)
 
     @contextmanager
-    def held(self, row_bytes: int) -> Iterator[None]:
+    def held(self, beside: Sequence[Blocks]) -> Iterator[None]:
         """Keep the first rows on the device from one pass to the next, for the length of a ``with`` block."""
         budget: int | None = get_config()["resident_bytes"]
         backend: Any = self.backend
         if budget is None:
             # What is left is for the temporary arrays of the work itself.
             budget = int(0.6 * backend.device().free_bytes())
-        self.residents = Residents(budget, row_bytes)
+        self.residents = Residents(budget, row_bytes_there(self.blocks, *beside))
         try:
             yield
         finally:
@@ -185,7 +187,13 @@ class SendingReading(DeviceReading):
         return True
 
     def fold(self, table: Table, statistic: Statistic[Any], /, *, work: Work) -> Any:
-        """Read the table once; what is asked of rows that are mapped on the device is asked of those that are sent."""
+        """Read the table once; what is asked of rows that are mapped on the device is asked of those that are sent.
+
+        Rows that are wanted on the host alone are not sent.
+        """
+        read = _on_host(table) if for_the_host(statistic) else None
+        if read is not None:
+            return get_backend("numpy").fold(read, statistic, work=work)
         beneath = _beneath(table)
         if beneath is not table:
             table, statistic = beneath, _through(statistic, table.X.row_map)  # type: ignore[attr-defined]  # it is mapped
@@ -203,7 +211,7 @@ class SendingReading(DeviceReading):
         work: Work,
     ) -> Iterator[T]:
         """Yield ``function(i, rows)`` for each group of blocks, in order, at most `ahead` groups early."""
-        with _naming_what_to_set(table.X, "nothing was fitted"):
+        with _naming_what_to_set(table.X, "what was begun is not done"):
             yield from super().stream(table, groups, function, ahead=ahead, work=work)  # type: ignore[misc]  # of what it is mixed with
 
     def deliver(self, table: Table, take: Callable[[int, Rows], None], end: Callable[[], T], /, *, work: Work) -> T:

@@ -94,6 +94,8 @@ class SourceBlocks(Blocks):
         backend_name: str = "numpy",
         names: Array | None = None,
     ) -> None:
+        if not source.shape:
+            raise DataError("got a single number; expected an array of rows", source=source.name)
         self.source = source
         self.name = source.name
         self.shape = source.shape

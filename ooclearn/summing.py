@@ -15,7 +15,7 @@ from ooclearn.statistics.protocol import MergeTree, Statistic, Sums, is_summed
 from ooclearn.table import Rows
 from ooclearn.types import Array
 
-__all__ = ["Summing", "brought_back"]
+__all__ = ["Summing", "brought_back", "for_the_host"]
 
 
 class Summing:
@@ -82,6 +82,11 @@ def _parts(statistic: Statistic[Any]) -> Iterator[Statistic[Any]]:
             yield from _parts(one)
     else:
         yield statistic
+
+
+def for_the_host(statistic: Statistic[Any], /) -> bool:
+    """Say whether all that is asked wants its rows on the host (``on_host`` of a statistic)."""
+    return all(getattr(one, "on_host", False) for one in _parts(statistic))
 
 
 def brought_back(sums: Sequence[Sums], to_host: Callable[[Array], Array], /) -> list[Sums]:

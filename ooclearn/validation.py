@@ -329,7 +329,7 @@ def as_table(X: Any, y: Any = None, sample_weight: Any = None, *, names: Array |
         Names of the columns, where `X` has been made of something that had them.
     """
     blocks = blocks_of(X, "X")
-    if blocks is not X and owner_of(X) is not None:
+    if blocks is not X:
         warn_of_small_blocks(blocks)
     if names is not None and blocks.names is None and len(names) == blocks.n_columns:
         blocks = copy.copy(blocks)

@@ -27,6 +27,7 @@ from ooclearn.table import Table
 from ooclearn.testing import CountingBlocks
 from ooclearn.testing.strategies import cuts
 from ooclearn.testing.tables import uneven_cut
+from ooclearn.validation import as_table
 
 N, D = 37, 3
 X = np.arange(N * D, dtype=np.float64).reshape(N, D)
@@ -374,3 +375,19 @@ def test_counted_by_statistics():
     StandardScaler().fit(counted)
     assert counted.passes == 1
     assert Moments().of(next(Table(counted).tiles(0, 100))).rows == counted.lengths[0]
+
+
+def test_names_that_blocks_have_of_themselves_stay():
+    blocks = ooclearn.scan(X)
+    assert as_table(blocks, names=np.array(["a", "b", "c"])).X.names.tolist() == ["a", "b", "c"]
+    assert blocks.names is None
+    blocks.names = np.array(["d", "e", "f"])
+    assert as_table(blocks, names=np.array(["a", "b", "c"])).X is blocks
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_single_number_is_refused(mapped, tmp_path):
+    number = np.array(5.0)
+    number.tofile(tmp_path / "number")
+    with pytest.raises(DataError, match="single number; expected an array of rows"):
+        ooclearn.scan(np.memmap(tmp_path / "number", dtype=float, mode="r", shape=()) if mapped else number)

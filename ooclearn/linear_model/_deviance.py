@@ -71,8 +71,8 @@ class Deviance:
 
     def merge(self, a: DevianceState, b: DevianceState, /) -> DevianceState:
         """Return the state of the rows of `a` and `b`."""
-        if not a.n or not b.n:
-            return b if not a.n else a
         n, delta = a.n + b.n, b.mean - a.mean
+        if not n:
+            return a
         m2 = a.m2 + b.m2 + delta * delta * (a.n * (b.n / n))
         return DevianceState(self.loss, n, a.mean + delta * (b.n / n), m2, a.missed + b.missed, a.lacks + b.lacks)

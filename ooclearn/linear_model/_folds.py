@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate, pairwise
@@ -15,7 +15,7 @@ from ooclearn.exceptions import DataError
 from ooclearn.linear_model._least_squares import problem_of, ridge
 from ooclearn.rowmaps import Kind, RowMap
 from ooclearn.statistics import Scatter, ScatterState
-from ooclearn.statistics.protocol import contained
+from ooclearn.statistics.protocol import Sums, contained
 from ooclearn.types import Array
 
 if TYPE_CHECKING:
@@ -73,21 +73,62 @@ class FoldScatter:
 
     def of(self, rows: Rows, /) -> FoldScatterState:
         """Return the state of one block."""
+        folds, first = [], 0
+        try:
+            for fold in self._cut(rows):
+                folds.append(_SCATTER.of(fold))
+                first += fold.n
+        except DataError as error:
+            raise error.located(first_row=first) from error.__cause__
+        return FoldScatterState(tuple(folds))
+
+    def _cut(self, rows: Rows) -> Iterator[Rows]:
+        """Yield the rows of each fold, which may be none."""
         if rows.n and rows.start is None:
             raise DataError(
                 "which fold rows belong to goes by their number, and how many rows the blocks before have is not known"
             )
-        folds = []
         start = rows.start or 0
         for first, stop in pairwise(self.bounds):
             i, j = (min(max(bound - start, 0), rows.n) for bound in (first, stop))
             X, y, w = (None if part is None else run_of(part, i, j) for part in (rows.X, rows.y, rows.w))
-            folds.append(_SCATTER.of(type(rows)(X, y, w)))
-        return FoldScatterState(tuple(folds))
+            yield type(rows)(X, y, w)
 
     def merge(self, a: FoldScatterState, b: FoldScatterState, /) -> FoldScatterState:
         """Return the state of the rows of `a` and `b`."""
         return FoldScatterState(tuple(_SCATTER.merge(*both) for both in zip(a.folds, b.folds, strict=True)))
+
+    def origin(self, rows: Rows, /) -> Sums:  # noqa: ARG002  (each fold has its own)
+        """Return a place for what each fold is centred by."""
+        return {}
+
+    def sums(self, rows: Rows, origin: Sums, /) -> Sums:
+        """Return the sums of each fold that has rows here; the first of them are what it is centred by."""
+        sums: Sums = {}
+        for k, fold in enumerate(self._cut(rows)):
+            if fold.n:
+                if not _of_fold(origin, k):
+                    origin |= _named(k, _SCATTER.origin(fold))
+                sums |= _named(k, _SCATTER.sums(fold, _of_fold(origin, k)))
+        return sums
+
+    def add(self, a: Sums, b: Sums, /) -> Sums:
+        """Return the sums of two runs of blocks."""
+        sums: Sums = {}
+        for k in range(len(self.bounds) - 1):
+            one, other = _of_fold(a, k), _of_fold(b, k)
+            sums |= _named(k, _SCATTER.add(one, other) if one and other else one or other)
+        return sums
+
+    def state(self, origin: Sums, sums: Sums, rows: int, /) -> FoldScatterState | None:  # noqa: ARG002  (the protocol's)
+        """Return the state of all folds; None where that of one cannot be told."""
+        folds = []
+        for k, (first, stop) in enumerate(pairwise(self.bounds)):
+            fold = _SCATTER.state(_of_fold(origin, k), _of_fold(sums, k), stop - first)
+            if fold is None:
+                return None
+            folds.append(fold)
+        return FoldScatterState(tuple(folds))
 
     def before(self, kind: Kind, /) -> FoldScatter:  # noqa: ARG002  (the same for every kind of map)
         """Return what to ask of the input of a map: the same again."""
@@ -105,6 +146,16 @@ class FoldScatter:
 
 def _itself(state: ScatterState) -> ScatterState:
     return state
+
+
+def _named(k: int, values: Sums) -> Sums:
+    """Return what belongs to a fold under names of its own."""
+    return {f"{k} {name}": value for name, value in values.items()}
+
+
+def _of_fold(values: Sums, k: int) -> Sums:
+    """Return what belongs to a fold."""
+    return {name.split(" ")[1]: value for name, value in values.items() if name.startswith(f"{k} ")}
 
 
 def held_out_scores(state: FoldScatterState, alphas: Array, /, *, centred: bool) -> Array:

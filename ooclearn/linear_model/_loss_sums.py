@@ -143,7 +143,7 @@ class LossSums:
             loss, slope = self.loss.slopes(raw, y)
             slope = xp.reshape(slope if w is None else slope * w, (m * k, n))
             return _summed(loss, w), matmul(slope, xp.matrix_transpose(a)), None
-        loss, slope, curve = self.loss.curved(raw if m == 1 else raw[:1, ...], y)
+        loss, slope, curve = self.loss.curved(raw[:1, ...], y)
         sums = _summed(loss, w)
         if m > 1:
             sums = xp.concat([sums, _summed(self.loss.values(raw[1:, ...], y), w)])

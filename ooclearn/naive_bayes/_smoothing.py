@@ -17,6 +17,7 @@ from ooclearn.products import rows_times
 from ooclearn.rowmaps import RowMap, Rowwise
 from ooclearn.statistics.checks import refuse_nonfinite
 from ooclearn.types import Array
+from ooclearn.unlooked import only_counted
 
 __all__ = ["CountNB", "joint_scores"]
 
@@ -107,7 +108,8 @@ class _Infinite:
     offset: Array
 
     def __call__(self, block: Array) -> Array:
-        refuse_nonfinite(block)
+        if not only_counted(block):
+            refuse_nonfinite(block)
         with np.errstate(invalid="ignore"):
             if hasattr(block, "tocsr"):
                 return block @ self.weights.T + self.offset

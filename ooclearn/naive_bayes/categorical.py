@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ooclearn._compat import Interval
-from ooclearn._namespace import float_dtype, int_dtype, like, namespace
+from ooclearn._namespace import device_of, float_dtype, int_dtype, like, namespace
+from ooclearn.affine import sent
 from ooclearn.exceptions import DataError
 from ooclearn.naive_bayes._smoothing import CountNB
 from ooclearn.rowmaps import RowMap, Rowwise
@@ -26,7 +27,8 @@ class CategoricalNB(CountNB):
     """Naive Bayes for columns of categories, which are whole numbers from 0.
 
     As :class:`sklearn.naive_bayes.CategoricalNB`, from one pass over the rows, on every backend; categories are counted
-    on the host. Memory: a few tiles of a block for each worker, and a count for each class and category.
+    on the host, where rows that are sent to a device from there stay for the fit. Memory: a few tiles of a block for each
+    worker, and a count for each class and category.
 
     Parameters
     ----------
@@ -131,7 +133,7 @@ class CategoricalNB(CountNB):
 
     def _score_map(self) -> RowMap:
         scores = _Looked(tuple(table.T.copy() for table in self.feature_log_prob_), self.class_log_prior_)
-        return Rowwise(scores, n_columns=len(self.classes_), out_dtype=np.float64)
+        return Rowwise(scores, n_columns=len(self.classes_), out_dtype=np.float64, unlooked=scores.unlooked)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -148,24 +150,48 @@ class _Looked:
     tables: tuple[Array, ...]
     offset: Array
 
+    # The tables on devices.
+    _kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_kept": {}}
+
     def __call__(self, block: Array) -> Array:
         refuse_nonfinite(block)
+        categories = _categories(block)
+        if categories.shape[0]:
+            if bool(namespace(block).any(categories < 0)):
+                refuse_negative(categories)
+            self._refuse_unknown(categories)
+        return self._sums(categories, block)
+
+    def unlooked(self, block: Array) -> tuple[Array, Any]:
+        """Return the same, and how many cells are no category of their column, without looking at a value."""
+        xp = namespace(block)
+        categories = _categories(block)
+        sizes = sent(self._kept, ("sizes",), self._sizes(), block, categories.dtype)
+        there = (categories >= 0) & (categories < sizes)  # neither is true of NaN
+        out = self._sums(xp.where(there, categories, xp.zeros_like(categories)), block)
+        return out, xp.sum(xp.astype(xp.logical_not(there), float_dtype(block)))
+
+    def _sizes(self) -> Array:
+        return np.array([len(table) for table in self.tables], dtype=np.int64)
+
+    def _sums(self, categories: Array, block: Array) -> Array:
+        """Return the sums for categories that are all there."""
         xp = namespace(block)
         wide = float_dtype(block)
-        at = xp.astype(block, int_dtype(block), copy=False)
-        out = like(np.zeros((at.shape[0], len(self.offset))), block, wide)
+        at = xp.astype(categories, int_dtype(block), copy=False)
+        out = xp.zeros((at.shape[0], len(self.offset)), dtype=wide, device=device_of(block))
         if not at.shape[0]:
             return out
-        if bool(xp.any(at < 0)):
-            refuse_negative(at)
-        self._refuse_unknown(at)
         for j, table in enumerate(self.tables):
-            out = out + xp.take(like(table, block, wide), at[:, j], axis=0)
-        return out + like(self.offset, block, wide)
+            out = out + xp.take(sent(self._kept, ("table", j), table, block, wide), at[:, j], axis=0)
+        return out + sent(self._kept, ("offset",), self.offset, block, wide)
 
     def _refuse_unknown(self, at: Array) -> None:
         xp = namespace(at)
-        sizes = np.array([len(table) for table in self.tables], dtype=np.int64)
+        sizes = self._sizes()
         unknown = at >= like(sizes, at, at.dtype)
         if not bool(xp.any(unknown)):
             return
@@ -177,3 +203,11 @@ class _Looked:
             rows=(row, row + 1),
             column=column,
         )
+
+
+def _categories(block: Array) -> Array:
+    """Return whole numbers: floating ones as such, since what is not finite or very large is no integer."""
+    xp = namespace(block)
+    if xp.isdtype(block.dtype, "real floating"):
+        return xp.trunc(xp.astype(block, float_dtype(block), copy=False))
+    return xp.astype(block, int_dtype(block), copy=False)

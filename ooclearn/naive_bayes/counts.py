@@ -21,6 +21,7 @@ from ooclearn.statistics.class_sums import ClassSums, ClassSumsState
 from ooclearn.storage.arrays import host_dtype
 from ooclearn.table import Schema, Table
 from ooclearn.types import Array
+from ooclearn.unlooked import only_counted
 from ooclearn.validation import as_table, checked_rows, checked_table, split_target
 
 __all__ = ["BernoulliNB", "ComplementNB", "MultinomialNB"]
@@ -328,7 +329,8 @@ class BernoulliNB(_SparseCountNB):
 
 def _ones(block: Array, *, threshold: float) -> Array:
     """Return 1 for what is above the threshold, 0 for the rest, in the widest float."""
-    refuse_nonfinite(block)
+    if not only_counted(block):
+        refuse_nonfinite(block)
     if hasattr(block, "tocsr"):
         return (block > threshold).astype(np.float64)
     xp = namespace(block)

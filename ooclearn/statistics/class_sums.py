@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -299,7 +299,8 @@ class ClassCategories:
     """How often each category occurs in each column, in the rows of each class.
 
     Categories are whole numbers from 0; numbers with a fraction lose it, as in scikit-learn. They are counted on the
-    host, block by block, since what there is to count depends on the largest of them.
+    host, block by block, since what there is to count depends on the largest of them: asked alone, rows are counted where
+    they are read, and not sent to a device; rows in a device's memory are brought back.
 
     Parameters
     ----------
@@ -319,6 +320,7 @@ class ClassCategories:
 
     limit: int = 100_000
     parts: frozenset[str] = frozenset("Xyw")
+    on_host: ClassVar[bool] = True
 
     def before(self, kind: Kind, /) -> ClassCategories | None:
         """Return what to ask of the input of a map: the same, if that only selects columns."""
@@ -341,16 +343,16 @@ class ClassCategories:
         w, weight = _weights(rows, codes, k, float_dtype(x))
         values = backend_of(x).to_host(x)
         refuse_nonfinite(values)
-        values = values.astype(np.int64, copy=False)
-        if values.min() < 0:
-            refuse_negative(values)
-        sizes = values.max(axis=0) + 1
-        if sizes.max() > self.limit:
+        if values.min() <= -1:
+            refuse_negative(np.trunc(values))
+        largest = values.max(axis=0)
+        if largest.max() >= self.limit:  # it may be larger than any integer
             raise DataError(
                 f"there are categories above {self.limit:,}; expected whole numbers from 0 to the number of categories: "
                 "encode them, for example with sklearn.preprocessing.OrdinalEncoder",
-                column=int(np.argmax(sizes)),
+                column=int(np.argmax(largest)),
             )
+        values, sizes = values.astype(np.int64, copy=False), largest.astype(np.int64) + 1
         weights = None if w is None else host(w)
         columns = tuple(
             np.bincount(codes * size + values[:, j], weights, k * size).astype(np.float64).reshape(k, size)

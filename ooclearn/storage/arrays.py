@@ -194,7 +194,7 @@ def _root(array: Array) -> np.memmap[Any, Any] | None:
 def _place(array: np.memmap[Any, Any]) -> int | None:
     """Return where in its file the first element of `array` lies; None if that cannot be told, or rows run backwards."""
     root = _root(array)
-    if root is None or root.filename is None or array.ndim == 0 or array.size == 0 or min(array.strides) < 0:
+    if root is None or root.filename is None or min(array.strides) < 0:
         return None
     within = array.__array_interface__["data"][0] - root.__array_interface__["data"][0]
     return int(root.offset + within)

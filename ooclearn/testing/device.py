@@ -6,6 +6,7 @@ import queue
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -109,11 +110,20 @@ class FakeDevice:
         Of the delays.
     memory : int
         Bytes that rooms may take together.
+
+    Attributes
+    ----------
+    ledger : Ledger
+        What was moved, and how often the device was waited for.
+    taken, most_taken : int
+        Bytes that rooms take now, and the most that they have taken at a time.
     """
 
     def __init__(self, *, delay: float = 0.0, seed: int = 0, memory: int = 2**40) -> None:
         self.ledger = Ledger()
         self.memory = memory
+        self.taken = self.most_taken = 0
+        self._counted = threading.RLock()  # what is let go may be collected at any time, in any thread
         self.copying = FakeStream("copy", seed, delay)
         self.computing = FakeStream("compute", seed + 1, delay)
         self.fetching = FakeStream("fetch", seed + 2, delay)
@@ -150,9 +160,18 @@ class FakeDevice:
 
     def room(self, nbytes: int, /) -> Array:
         """Return memory of the device, poisoned: bytes that no program of the host looks at."""
-        if nbytes > self.memory:
-            raise MemoryError(f"{nbytes} bytes")
-        return np.full(nbytes, 0xFF, dtype=np.uint8)
+        self._count(nbytes)
+        room = np.full(nbytes, 0xFF, dtype=np.uint8)
+        # Views of it, which arrays of a device are, keep it from being let go.
+        weakref.finalize(room, self._count, -nbytes)
+        return room
+
+    def _count(self, nbytes: int) -> None:
+        with self._counted:
+            if nbytes > self.free_bytes():
+                raise MemoryError(f"{nbytes} bytes")
+            self.taken += nbytes
+            self.most_taken = max(self.most_taken, self.taken)
 
     def view(self, room: Array, start: int, shape: tuple[int, ...], dtype: np.dtype[Any], /) -> Array:
         """Return an array of array-api-strict in a room."""
@@ -214,7 +233,7 @@ class FakeDevice:
 
     def free_bytes(self) -> int:
         """Return how much memory is left."""
-        return self.memory
+        return self.memory - self.taken
 
 
 class FakeBackend(SendingReading, ThreadedReading):

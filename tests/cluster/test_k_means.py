@@ -239,10 +239,12 @@ def test_fewer_distinct_rows_than_clusters(init, large, monkeypatch):
     if large:
         monkeypatch.setattr(starts, "_SAMPLE_BYTES", 0)
     X = np.repeat([[1.0, 2.0], [3.0, 4.0], [5.0, 9.0]], 50, axis=0)
+    counted = CountingBlocks(X, uneven_cut(150))
     with pytest.warns(
         ConvergenceWarning, match=r"Number of distinct clusters \([123]\) found smaller than n_clusters \(5"
     ):
-        k_means = KMeans(5, init=init, n_init=2, random_state=0).fit(ooclearn.scan(X).recut(uneven_cut(150)))
+        k_means = KMeans(5, init=init, n_init=2, random_state=0, init_max_iter=20).fit(counted)
+    assert passes_over(counted) < 12, "no more rows are drawn once all are found"
     assert np.isfinite(k_means.cluster_centers_).all()
     if init != "random":
         assert k_means.inertia_ == pytest.approx(0.0, abs=1e-20)

@@ -27,6 +27,7 @@ from branches import N, both, counted, rows
 from ooclearn import ColumnTransformer, FeatureUnion, make_column_transformer, make_pipeline, make_union
 from ooclearn.beside import Beside, as_affine, beside
 from ooclearn.exceptions import DataError, PerformanceWarning
+from ooclearn.feature_selection import SelectKBest
 from ooclearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 from ooclearn.rowmaps import Affine, Columns, Rowwise, compose
 from ooclearn.testing import CountingBlocks, check_estimator
@@ -348,3 +349,12 @@ def test_columns_passed_through_may_be_none(empty):
     done = ColumnTransformer([("a", StandardScaler(), [0]), ("b", "passthrough", empty)]).fit(X)
     assert list(done.get_feature_names_out()) == ["a__x0"]
     assert done.transform(X).shape == (60, 1)
+
+
+def test_a_branch_may_select_no_column():
+    """Beside others, that is: what a step behind it gets has columns."""
+    X, y = np.random.default_rng(0).standard_normal((60, 4)), np.arange(60) % 2
+    none = ("none", SelectKBest(k=0), [0, 1])
+    done = ColumnTransformer([none, ("a", StandardScaler(), [2])]).fit(X, y)
+    with pytest.warns(UserWarning, match="No features were selected"):
+        assert_allclose(done.transform(X), StandardScaler().fit_transform(X[:, [2]]))

@@ -16,8 +16,10 @@ import ooclearn.linear_model
 import ooclearn.pipeline
 import ooclearn.preprocessing
 from branches import D, both, counted, rows
-from ooclearn import make_column_transformer, make_pipeline
-from ooclearn.preprocessing import Normalizer, StandardScaler
+from ooclearn import FeatureUnion, make_column_transformer, make_pipeline
+from ooclearn.cluster import KMeans
+from ooclearn.linear_model import Ridge
+from ooclearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
 from ooclearn.rowmaps import Affine, Columns
 from ooclearn.statistics import Moments, Through
 from ooclearn.statistics.protocol import is_summed
@@ -177,3 +179,13 @@ def test_whatever_maps_each_column_by_itself_is_seen_through(assert_learned_alik
     assert source.passes == plan.n_passes
     assert_learned_alike(ours, theirs.fit(X), rtol=1e-9)
     assert_allclose(ours.transform(source).to_numpy(), theirs.transform(X), rtol=1e-8, atol=1e-8)
+
+
+def test_what_is_waited_for_is_named_without_what_is_fitted():
+    X, y = rows()
+    inner = FeatureUnion([("a", MinMaxScaler()), ("b", KMeans(2, max_iter=1))])
+    model = make_pipeline(FeatureUnion([("c", StandardScaler()), ("d", inner)]), Ridge())
+    reason = model.explain(ooclearn.scan(X), y).passes[-1].reason
+    assert reason.startswith(
+        "ridge gets its rows through featureunion (there featureunion__d__b), which is fitted only"
+    )

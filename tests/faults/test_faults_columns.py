@@ -129,6 +129,19 @@ def test_19_a_column_of_objects_some_of_which_are_numbers(scaler, refused, X):
         scaler.fit(pandas_frame(X)[["size", "mixed"]])
 
 
+def test_19_a_column_of_objects_beside_numbers_with_gaps(scaler, refused):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"gaps": pd.array([1, None], "Int64"), "mixed": np.array([1.0, "secret"], dtype=object)})
+    with refused(scaler, "column 'mixed' (object) is", "encode", never=("secret", "gaps")):
+        scaler.fit(frame)
+
+
+def test_19_a_table_that_has_columns_and_no_dtypes(scaler, refused):
+    pa = pytest.importorskip("pyarrow")
+    with refused(scaler, "column 1 of dtype object holds text", "encode", never=("secret",)):
+        scaler.fit(pa.table({"size": [1.0, 2.0], "note": ["secret", "secret"]}))
+
+
 def test_19_an_array_of_objects(scaler, trained, refused, X, y):
     values = X.astype(object)
     values[7, 1] = values[5, 4] = "secret"

@@ -116,6 +116,15 @@ def test_few_passes_reach_the_optimum_to_1e_8(k, strength):
     assert "2 to 202 readings" in str(plan)
 
 
+@pytest.mark.parametrize(("k", "least"), [(2, 3), (3, 4), (5, 3)])
+def test_the_first_step_is_a_discriminant_analysis(k, least):
+    """It comes close for normal classes of one covariance and different sizes, if its intercept is right."""
+    rng = np.random.default_rng(0)
+    y = rng.choice(k, 3000, p=[0.7] + [0.3 / (k - 1)] * (k - 1))
+    X = rng.normal(size=(3000, 4)) + rng.normal(size=(k, 4))[y]
+    assert LogisticRegression().fit(X, y).n_iter_[0] <= least
+
+
 def test_lbfgs_takes_few_passes_too_and_no_hessian():
     X, y = table(3, n=4000, d=20, seed=7)
     counted = CountingBlocks(X, [1000, 3000])

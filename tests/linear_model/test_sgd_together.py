@@ -13,6 +13,7 @@ from sklearn.base import clone
 import ooclearn.linear_model._minibatch as minibatch
 import ooclearn.linear_model._sgd_training as training
 import ooclearn.passes
+from learnable import table
 from ooclearn import explain_all, fit_all, make_pipeline
 from ooclearn.exceptions import DataError, NonFiniteError
 from ooclearn.linear_model import SGDClassifier, SGDRegressor
@@ -22,13 +23,6 @@ from ooclearn.testing import CountingBlocks
 from ooclearn.testing.syncs import no_synchronisation
 
 ALPHAS = (1e-4, 1e-3, 1e-2, 1e-1)
-
-
-def table(k=2, n=600, d=4, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n, d))
-    y = (X @ rng.standard_normal((d, k)) + 0.5 * rng.gumbel(size=(n, k)) + 0.3 * np.arange(k)).argmax(axis=1)
-    return X, y
 
 
 def assert_same(model, alone, room=1e-9):

@@ -190,6 +190,11 @@ class TestRefused:
         with pytest.raises(DataError, match="LogisticRegression takes dense rows"):
             LogisticRegression().fit(CONTAINERS[container](table()), np.arange(60) % 2)
 
+    def test_no_rows_in_memory(self):
+        scaler = ours.MaxAbsScaler().fit(table())
+        with pytest.raises(ValueError, match=r"Found array with 0 sample\(s\).*required by MaxAbsScaler"):
+            scaler.transform(table()[:0])
+
     def test_sparse_and_dense_parts(self):
         with pytest.raises(DataError, match="sparse rows and dense rows cannot be one table"):
             ooclearn.scan([table(), table().toarray()])

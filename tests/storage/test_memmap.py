@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import warnings
 
 import numpy as np
 import pytest
 
 import ooclearn
-from ooclearn.exceptions import PerformanceWarning
+from ooclearn.exceptions import DataError, PerformanceWarning
 from ooclearn.preprocessing import StandardScaler
+from ooclearn.storage import arrays
 from ooclearn.storage.arrays import MapSource
 from ooclearn.storage.npy import FileSource
 
@@ -32,6 +35,9 @@ VIEWS = {
     "one column": lambda m: m[:, 1],
     "picked": lambda m: m[[5, 3, 5]],
     "no rows": lambda m: m[:0],
+    "no rows at the end": lambda m: m[57:],
+    "no columns": lambda m: m[:, 3:],
+    "one row again and again": lambda m: np.broadcast_to(m[7], (40, 3), subok=True),
 }
 
 
@@ -73,6 +79,23 @@ def test_a_file_replaced_under_its_name_is_not_taken_for_the_map(tmp_path):
     (tmp_path / "other").mkdir()
     saved(tmp_path / "other", X + 1).replace(path)
     np.testing.assert_array_equal(ooclearn.scan(mapping).to_numpy(), X)
+
+
+def test_a_map_of_a_file_without_a_name_is_not_looked_for(tmp_path, monkeypatch):
+    with tempfile.TemporaryFile(dir=tmp_path) as file:
+        file.write(X.tobytes())
+        file.flush()
+        mapping = np.memmap(file, dtype=X.dtype, mode="r", shape=X.shape)
+        monkeypatch.setattr(arrays, "FileSource", None)
+        np.testing.assert_array_equal(ooclearn.scan(mapping).to_numpy(), X)
+
+
+@pytest.mark.parametrize("mode", ["r", "c"])
+def test_a_file_that_has_shrunk_is_refused_at_once(tmp_path, mode):
+    mapping = np.load(saved(tmp_path, X), mmap_mode=mode)
+    os.truncate(tmp_path / "x.npy", 500)
+    with pytest.raises(DataError, match="shrunk to 500 bytes|truncated|500"):
+        ooclearn.scan(mapping)
 
 
 def test_results_are_lazy(tmp_path, leaves_nothing):
