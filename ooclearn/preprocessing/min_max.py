@@ -146,12 +146,16 @@ class MinMaxScaler(Scaler):
 
     def _row_map(self) -> RowMap:
         low, high = self.feature_range
-        scaled = Affine(self.scale_, center=self.data_min_, offset=np.full(self.scale_.shape, float(low)))
+        scaled = Affine(self.scale_, center=self.data_min_, offset=self._lowest())
         return compose(scaled, clipped(low, high)) if self.clip else scaled
 
     def _unscaling(self) -> RowMap:
-        center = np.full(self.scale_.shape, float(self.feature_range[0]))
-        return Affine(self.scale_, center=center, offset=self.data_min_, divide=True)
+        return Affine(self.scale_, center=self._lowest(), offset=self.data_min_, divide=True)
+
+    def _lowest(self) -> Array | None:
+        """Return the lower end of the range for each column; None for 0, which need not be added."""
+        low = float(self.feature_range[0])
+        return np.full(self.scale_.shape, low) if low else None
 
 
 def nonzero_scale(scale: Array, dtype: np.dtype[Any], /) -> Array:
