@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ooclearn.blocks import Blocks
-from ooclearn.exceptions import BackendError
+from ooclearn.exceptions import BackendError, BlockMemoryError
 from ooclearn.ring import Device, Ledger
+from ooclearn.rowmaps import RowMap
 from ooclearn.sending import SendingReading
 from ooclearn.types import Array
 from ooclearn_backends.array_api import ArrayApiBackend
@@ -70,6 +71,18 @@ class CupyBackend(SendingReading, ArrayApiBackend):
                 yield
 
         return there
+
+    def map(self, row_map: RowMap, x: Any, /) -> Any:
+        """Apply `row_map`: at once to an array, on its device, when they are read to Blocks."""
+        try:
+            return super().map(row_map, x)
+        except BlockMemoryError:
+            raise
+        except MemoryError as error:
+            raise BlockMemoryError(
+                f"the device has not enough memory to map an array of {x.nbytes:,} bytes as one ({error}). Pass "
+                "ooclearn.scan(X, block_rows=...) of fewer rows: they are mapped block by block, when they are read"
+            ) from error
 
     def to_host(self, block: Array, /) -> np.ndarray[Any, Any]:
         """Copy one block to host memory."""

@@ -353,6 +353,18 @@ class TestMemory:
         with pytest.raises(BlockMemoryError, match="Set block_bytes to 60,000 or less"):
             model.fit(there, c)
 
+    def test_of_the_device_for_what_comes_out(self, data, tmp_path):
+        X, *_ = data
+        scaler = StandardScaler().fit(X)
+        there = cupy.asarray(X)
+        pool = cupy.get_default_memory_pool()
+        pool.free_all_blocks()
+        pool.set_limit(size=pool.used_bytes() + X.nbytes // 4)
+        with pytest.raises(BlockMemoryError, match=r"to map an array of .* bytes as one .*Pass ooclearn\.scan"):
+            scaler.transform(there)
+        scaler.transform(ooclearn.scan(there, block_rows=len(X) // 40)).to_npy(tmp_path / "scaled.npy")
+        np.testing.assert_allclose(np.load(tmp_path / "scaled.npy"), scaler.transform(X), rtol=1e-12)
+
     def test_of_pages_that_can_be_locked(self, gpu, data):
         *_, rows, _, _ = data
         cupy.get_default_pinned_memory_pool().free_all_blocks()
