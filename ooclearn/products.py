@@ -134,11 +134,14 @@ def _by_runs(a: Array, b: Array, runs: int) -> Array:
     symmetric = a is b
     whole = n - n % runs
     left, right = (x[:whole].reshape(runs, whole // runs, -1) for x in (a, b))
-    out: Any = np.empty((p, q), dtype=np.result_type(a, b))
+    # Below the diagonal of a symmetric product nothing is multiplied.
+    out: Any = np.zeros((p, q), dtype=np.result_type(a, b))
     for first, last, start in _parts(p, q, symmetric=symmetric):
         part = np.matmul(left[:, :, first:last].transpose(0, 2, 1), right[:, :, start:]).sum(axis=0)
         out[first:last, start:] = part
-    if symmetric:
+    if whole < n:
+        out += matmul(a[whole:].T, b[whole:])
+    if symmetric:  # to the last bit, also where BLAS adds in another order below the diagonal
         out = np.triu(out)
         out += np.triu(out, 1).T
-    return out if whole == n else out + matmul(a[whole:].T, b[whole:])
+    return out

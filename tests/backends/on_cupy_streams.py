@@ -50,8 +50,20 @@ class Deaf:
         return getattr(self._event, name)
 
 
-@pytest.mark.parametrize("way", ["there", "and back"])
-@pytest.mark.parametrize("left_out", [None, "copying", "computing", "fetching", "host"])
+# Not all: there, nothing is fetched, and the host may come to a slot when its copy is done in any case; back, the host
+# has most often seen a result come before its room is copied to again.
+LEFT_OUT = [
+    ("there", None),
+    ("there", "copying"),
+    ("there", "computing"),
+    ("and back", None),
+    ("and back", "computing"),
+    ("and back", "fetching"),
+    ("and back", "host"),
+]
+
+
+@pytest.mark.parametrize(("way", "left_out"), LEFT_OUT)
 def test_a_wait_that_is_left_out_is_found(gpu, rows, tmp_path, monkeypatch, way, left_out):
     X, sent = rows
     device = get_backend("cupy").device()
@@ -68,9 +80,7 @@ def test_a_wait_that_is_left_out_is_found(gpu, rows, tmp_path, monkeypatch, way,
         scaler.transform(sent).to_npy(tmp_path / "out.npy")
         return np.load(tmp_path / "out.npy")
 
-    # There, nothing is fetched, and what is sent is there as soon as work on it is given. Back, a slot is free when the
-    # host has seen a result come, and then nothing that was before it is under way.
-    if left_out is None or (way, left_out) in (("there", "fetching"), ("there", "host"), ("and back", "copying")):
+    if left_out is None:
         np.testing.assert_allclose(run(), X.mean(axis=0) if way == "there" else scaler.transform(X), rtol=1e-9)
         assert not gpu.hazards
         return
