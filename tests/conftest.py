@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -217,6 +218,14 @@ def backend(request, tmp_path_factory) -> Iterator[Container]:
 def host_backend(request, tmp_path_factory) -> Container:
     """The containers whose blocks are NumPy arrays, so that bits can be compared."""
     return _container(request.param, tmp_path_factory.mktemp("backend"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c():
+    """Have Ctrl-C end what runs, even if the suite was started in the background: shells then ignore it for a program."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

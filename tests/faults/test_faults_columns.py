@@ -229,7 +229,7 @@ def test_20_timestamps_to_be_scaled(container, scaler, refused, X):
 
 def test_polars_columns_that_numpy_has_no_dtype_for():
     """Truth values with gaps and decimals come as Python objects: gaps are gaps, and numbers numbers."""
-    import polars as pl
+    pl = pytest.importorskip("polars")
 
     gaps = pl.DataFrame({"a": [True, None, False, True]})
     np.testing.assert_allclose(MinMaxScaler().fit_transform(gaps), [[1.0], [np.nan], [0.0], [1.0]])

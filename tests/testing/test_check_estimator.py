@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from unittest import SkipTest
 
 import numpy as np
 import pytest
 import sklearn.preprocessing
 from sklearn.base import clone
+from sklearn.utils import estimator_checks
 from sklearn.utils.metaestimators import available_if
 
 import ooclearn.preprocessing
@@ -105,6 +107,15 @@ def test_a_check_expected_to_fail_must_fail():
             ooclearn.preprocessing.MaxAbsScaler(),
             expected_failed_checks={"check_fit_idempotent": "no reason"},
         )
+
+
+def test_a_check_whose_library_is_not_installed_tells_nothing(monkeypatch):
+    def skip(*_):
+        raise SkipTest("polars is not installed")
+
+    monkeypatch.setattr(estimator_checks, "check_set_output_transform_polars", skip)
+    results = check_estimator(ooclearn.preprocessing.MaxAbsScaler(), on="blocks", expected_failed_checks=FRAMES)
+    assert "check_set_output_transform_polars" in {one["check_name"] for one in results if one["status"] == "skipped"}
 
 
 def test_containers_by_name_or_by_what_makes_them():
