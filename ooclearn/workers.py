@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import lru_cache
 from time import monotonic, sleep
 from typing import Any, Generic, Self, TypeVar
@@ -14,6 +14,7 @@ import sklearn
 from threadpoolctl import ThreadpoolController
 
 from ooclearn import config
+from ooclearn._forking import in_a_child
 
 __all__ = ["Threads", "blas_architectures", "join_all", "keep_pages", "one_blas_thread", "ordered"]
 
@@ -45,14 +46,57 @@ def blas_architectures() -> set[str]:
     return {str(one.info().get("architecture")) for one in _controller().select(user_api="blas").lib_controllers}
 
 
-def one_blas_thread() -> AbstractContextManager[Any]:
+class _Hold:
+    """BLAS held to one thread for as long as anyone asks for it.
+
+    The number of threads is the process's. Fits that run at a time would each note it down and put it back, and the last
+    to end may have noted down another's 1: BLAS would be left with one thread for good.
+    """
+
+    def __init__(self, limit: Any = None) -> None:
+        self.lock = threading.Lock()
+        self.holders = 0
+        self.limit = limit  # knows what to put back
+
+    def take(self) -> None:
+        controller = _controller()
+        with self.lock:
+            if self.limit is None:
+                self.limit = controller.limit(limits=1, user_api="blas")
+            self.holders += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.holders -= 1
+            if not self.holders:
+                self.limit.restore_original_limits()
+                self.limit = None
+
+
+_hold = _Hold()
+
+
+@in_a_child
+def _hold_anew() -> None:
+    """Forget who holds BLAS in the parent, in threads that are not here; what is to be put back is, by the next to leave."""
+    global _hold
+    _hold = _Hold(_hold.limit)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread, process-wide, for the length of a ``with`` block: the workers are the threads.
 
     With a single worker too: products of tiles are too short to share, and BLAS threads that wait for one another on a
     busy machine cost ten times what they save.
     """
-    limit: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
-    return limit
+    hold = _hold
+    hold.take()
+    try:
+        yield
+    finally:
+        if hold is _hold:  # else this is a child of fork, where nobody holds it
+            hold.leave()
 
 
 # Seconds after which a thread that was to be started, and has not begun to run, will not.

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 import weakref
+from contextlib import suppress
 
 import pytest
 import sklearn
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import ooclearn
+from ooclearn import workers
 from ooclearn.testing import nothing_left
-from ooclearn.workers import ordered
+from ooclearn.workers import one_blas_thread, ordered
 
 SHAPES = [(0, 2, 0), (1, 4, 2), (7, 1, 0), (7, 1, 2), (7, 2, 0), (50, 3, 0), (50, 3, 5), (3, 8, 0)]
 
@@ -188,3 +192,38 @@ def test_one_worker_rests_while_the_next_results_wait(yielding, at_work):
     finally:
         go.set()
         results.close()
+
+
+def blas_threads():
+    return sorted(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+
+
+@pytest.mark.parametrize("first_to_leave", [0, 1])
+def test_blas_has_its_threads_again_after_fits_that_ran_at_a_time(first_to_leave):
+    """Whoever notes down the number while another holds it at one, and leaves last, would put back one for good."""
+    with threadpool_limits(3, user_api="blas"):
+        before = blas_threads()
+        held = [one_blas_thread(), one_blas_thread()]
+        for one in held:
+            one.__enter__()
+            assert set(blas_threads()) == {1}
+        held.pop(first_to_leave).__exit__(None, None, None)
+        assert set(blas_threads()) == {1}
+        held.pop().__exit__(None, None, None)
+        assert blas_threads() == before
+        assert set(before) == {3}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_blas_has_its_threads_again_in_a_child_of_fork():
+    """It has no thread but one, so nobody holds BLAS there; not even the lock of a thread that is not there."""
+    with threadpool_limits(3, user_api="blas"), one_blas_thread(), workers._hold.lock:
+        child = os.fork()
+        if not child:
+            status = 1
+            with suppress(BaseException):
+                with one_blas_thread():
+                    at_work = set(blas_threads())
+                status = 0 if (at_work, set(blas_threads())) == ({1}, {3}) else 2
+            os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
