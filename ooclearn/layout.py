@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ooclearn._filters import quietly
 from ooclearn.backend import owner_of
 from ooclearn.exceptions import DataError
 from ooclearn.frames import Frame, Unplannable
@@ -65,8 +65,7 @@ class Layout:
         frame = Frame.of_lazy(X)
         if frame is not None:
             return cls(len(frame.names), frame.names, X, numbers=False, frame=frame)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it is said again when the rows are taken to be fitted
+        with quietly():  # it is said again when the rows are taken to be fitted
             blocks = blocks_of(X, "X")
         return cls(blocks.n_columns, blocks.names, X)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 
 from ooclearn._compat import linear_classes
+from ooclearn._filters import quietly
 from ooclearn.decisions import linear_labels, linear_scores
 from ooclearn.rowmaps import RowMap, Rowwise
 from ooclearn.statistics.checks import refuse_nonfinite
@@ -116,8 +116,7 @@ def _empty(call: _Called, n_columns: int | None, dtype: np.dtype[Any]) -> Array:
         row = np.empty((1,) if n_columns is None else (1, n_columns), dtype=dtype)
         row[...] = value
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what is not there
+            with quietly():  # of what is not there
                 result = call(row)
         except (ValueError, TypeError, IndexError, AttributeError, KeyError):
             continue

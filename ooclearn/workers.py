@@ -14,6 +14,7 @@ import sklearn
 from threadpoolctl import ThreadpoolController
 
 from ooclearn import config
+from ooclearn._filters import filters_kept
 from ooclearn._forking import in_a_child
 
 __all__ = ["Threads", "blas_architectures", "join_all", "keep_pages", "one_blas_thread", "ordered"]
@@ -321,6 +322,6 @@ def ordered(
         for i in range(n):
             yield function(i)
         return
-    with _Crew(function, n, workers, ahead, name, yielding=yielding) as crew:
+    with filters_kept(), _Crew(function, n, workers, ahead, name, yielding=yielding) as crew:
         for i in range(n):
             yield crew.take(i)

@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 import time
+import warnings
 import weakref
 from contextlib import suppress
 
@@ -227,3 +228,25 @@ def test_blas_has_its_threads_again_in_a_child_of_fork():
                 status = 0 if (at_work, set(blas_threads())) == ({1}, {3}) else 2
             os._exit(status)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_filters_of_warnings_are_as_before():
+    """As scikit-learn's validation leaves them where two threads are in it at a time: the first to come leaves first."""
+    meet, left = threading.Barrier(2), threading.Event()
+
+    def validate(i):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", BytesWarning)
+            meet.wait(10)
+            if i:
+                with warnings.catch_warnings():
+                    meet.wait(10)
+                    assert left.wait(10)
+            else:
+                meet.wait(10)
+        left.set()
+
+    before = warnings.filters[:]
+    for _ in ordered(validate, 2, workers=2):
+        pass
+    assert warnings.filters == before

@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ooclearn._compat import Interval, StrOptions
+from ooclearn._filters import quietly
 from ooclearn.base import RowMapTransformer, busy, commit, mapped, unfitted_copy
 from ooclearn.blocks import Blocks
 from ooclearn.cluster.distances import distances, nearest_label
@@ -212,8 +213,7 @@ default='k-means||'
             )
 
     def _requests(self, schema: Schema) -> Sequence[Request]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # the fit gives it
+        with quietly(RuntimeWarning):  # the fit gives it
             start = self._start(schema, np.random.RandomState(0))
         none = np.zeros((0, schema.n_columns or 0))
         before, steps = start.requests(schema.n_rows, schema.n_columns), self.max_iter + 1
