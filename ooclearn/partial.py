@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -70,17 +70,25 @@ def models_in(estimator: Any, /) -> Iterator[Any]:
 
 def takes(estimator: Any, name: str, /) -> bool:
     """Say whether ``partial_fit`` takes a parameter of that name, by itself or for the estimator inside."""
-    try:
-        parameters = inspect.signature(estimator.partial_fit).parameters
-    except ValueError:  # compiled, and does not say
-        return False
+    parameters = _parameters(estimator.partial_fit)
     if name in parameters:
         return True
     if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
         return False
     # SelectFromModel and its like hand everything on.
     inner = [model for model in models_in(estimator) if model is not estimator]
-    return any(takes(model, name) for model in inner) if inner else name != "classes"
+    if inner:
+        return any(takes(model, name) for model in inner)
+    # And so does a method that a class of the user's puts around that of its base.
+    bases = [vars(cls).get("partial_fit") for cls in type(estimator).__mro__]
+    return name != "classes" or any(name in _parameters(method) for method in bases if method is not None)
+
+
+def _parameters(method: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(method).parameters
+    except ValueError:  # compiled, and does not say
+        return {}
 
 
 def check_supported(estimator: Any, /) -> None:

@@ -316,3 +316,19 @@ class TestNothingHalfDone:
         with ooclearn.config_context(workers=2):
             Incremental(Slow(), block_rows=100, shuffle=False).fit(blocks)
         assert most < 20
+
+
+def test_a_method_around_that_of_the_base_class_is_given_the_classes():
+    """As of a user's class that logs, or counts, what it is fed: it names no parameter but rows and targets."""
+
+    class Counted(SGDClassifier):
+        def partial_fit(self, X, y, *args, **kwargs):
+            self.rows_ = getattr(self, "rows_", 0) + len(X)
+            return super().partial_fit(X, y, *args, **kwargs)
+
+    X = np.random.default_rng(0).normal(size=(300, 3))
+    y = np.where(X[:, 0] > 0, "b", "a")
+    model = Incremental(Counted(random_state=0), block_rows=100).fit(X, y)
+    plain = Incremental(SGDClassifier(random_state=0), block_rows=100).fit(X, y)
+    assert model.estimator_.rows_ == 300
+    np.testing.assert_array_equal(model.coef_, plain.coef_)
