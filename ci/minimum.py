@@ -1,6 +1,6 @@
 """Print pip constraints that hold each package of pyproject.toml to the lowest version it allows.
 
-These are the dependencies, the extras and the group ``test``.
+These are the dependencies, the extras and the groups of the tests.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def constraints(pyproject: dict[str, Any]) -> list[str]:
     """Return one constraint for each requirement that has a floor."""
-    project = pyproject["project"]
-    requirements = [*project["dependencies"], *pyproject["dependency-groups"]["test"]]
+    project, groups = pyproject["project"], pyproject["dependency-groups"]
+    requirements = [*project["dependencies"], *groups["test"], *groups["polars"]]
     for extra in project["optional-dependencies"].values():
         requirements += extra
     found = (re.fullmatch(r"([\w.-]+)(?:\[.*\])?>=([\d.]+)", requirement) for requirement in requirements)

@@ -60,7 +60,7 @@ MAKERS = {
 
 def _frame_of(kinds, library="pandas", seed=0, rows=60):
     pd = pytest.importorskip("pandas", reason="in the group `test`")
-    pl = pytest.importorskip("polars", reason="in the group `test`")
+    pl = pytest.importorskip("polars", reason="in the group `polars`")
     rng = np.random.default_rng(seed)
     columns = {}
     for i, kind in enumerate(kinds):

@@ -32,7 +32,7 @@ from ooclearn.linear_model import Ridge
 from ooclearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 
 pd = pytest.importorskip("pandas", reason="in the group `test`")
-pl = pytest.importorskip("polars", reason="in the group `test`")
+pl = pytest.importorskip("polars", reason="in the group `polars`")
 
 N = 60
 

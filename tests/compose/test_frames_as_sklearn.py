@@ -31,7 +31,7 @@ from ooclearn.linear_model import Ridge
 from ooclearn.preprocessing import Normalizer, StandardScaler
 
 pd = pytest.importorskip("pandas", reason="in the group `test`")
-pl = pytest.importorskip("polars", reason="in the group `test`")
+pl = pytest.importorskip("polars", reason="in the group `polars`")
 
 N = 60
 KINDS = ("float64", "float32", "int64", "uint8", "bool", "text", "category")
