@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
 import warnings
@@ -77,7 +78,10 @@ def test_few_results_live_at_a_time_however_slow_the_consumer(workers, ahead):
         del result
     gc.collect()
     # One more that the consumer holds; and a worker may not yet have let go of what was taken from it.
-    assert most <= 2 * workers + ahead + 1
+    bound = 2 * workers + ahead + 1
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        bound += workers + ahead  # what a thread has made and another lets go is freed when the first one runs next
+    assert most <= bound
     assert not living
 
 
