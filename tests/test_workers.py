@@ -220,6 +220,7 @@ def test_blas_has_its_threads_again_after_fits_that_ran_at_a_time(first_to_leave
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_blas_has_its_threads_again_in_a_child_of_fork():
     """It has no thread but one, so nobody holds BLAS there; not even the lock of a thread that is not there."""
     with threadpool_limits(3, user_api="blas"), one_blas_thread(), workers._hold.lock:
