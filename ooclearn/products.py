@@ -111,6 +111,13 @@ def _parts(n_left: int, n_right: int, *, symmetric: bool) -> list[tuple[int, int
     return parts
 
 
+@lru_cache(maxsize=8)
+def _beside_diagonal(n: int) -> tuple[Array, Array]:
+    """Return where the cells above the diagonal of a matrix of `n` columns lie, and those that mirror them."""
+    i, j = np.triu_indices(n, 1)
+    return i * n + j, j * n + i
+
+
 def _runs(a: Array, b: Array) -> int:
     """Return into how many runs the rows are cut, or 0 where one product of all is better."""
     n, p = a.shape
@@ -142,6 +149,6 @@ def _by_runs(a: Array, b: Array, runs: int) -> Array:
     if whole < n:
         out += matmul(a[whole:].T, b[whole:])
     if symmetric:  # to the last bit, also where BLAS adds in another order below the diagonal
-        out = np.triu(out)
-        out += np.triu(out, 1).T
+        above, below = _beside_diagonal(p)
+        out.reshape(-1)[below] = out.reshape(-1)[above]
     return out

@@ -106,8 +106,8 @@ def rooted(x: Array, w: Array | None) -> Array:
 
 def proper(scatter: Array) -> Array:
     """Return a scatter, or some, whose diagonal is not negative, which it can be by rounding; writes to it."""
-    at = np.arange(scatter.shape[-1])
-    scatter[..., at, at] = np.maximum(scatter[..., at, at], 0.0)
+    diagonal = np.einsum("...ii->...i", scatter)
+    np.maximum(diagonal, 0.0, out=diagonal)
     return scatter
 
 
