@@ -17,7 +17,7 @@ from ooclearn import config
 from ooclearn._filters import filters_kept
 from ooclearn._forking import in_a_child
 
-__all__ = ["Threads", "blas_architectures", "join_all", "keep_pages", "one_blas_thread", "ordered"]
+__all__ = ["Threads", "blas_architectures", "blas_threads", "join_all", "keep_pages", "one_blas_thread", "ordered"]
 
 T = TypeVar("T")
 
@@ -45,6 +45,12 @@ def _controller() -> ThreadpoolController:
 def blas_architectures() -> set[str]:
     """Return for which processors the kernels are that OpenBLAS has chosen; nothing of other BLAS libraries."""
     return {str(one.info().get("architecture")) for one in _controller().select(user_api="blas").lib_controllers}
+
+
+def blas_threads() -> dict[str, int]:
+    """Return how many threads each BLAS library uses, by the file it lies in."""
+    libraries = (one.info() for one in _controller().select(user_api="blas").lib_controllers)
+    return {str(one["filepath"]): int(one["num_threads"]) for one in libraries}
 
 
 class _Hold:

@@ -13,12 +13,12 @@ from contextlib import suppress
 
 import pytest
 import sklearn
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 import ooclearn
 from ooclearn import workers
 from ooclearn.testing import nothing_left
-from ooclearn.workers import one_blas_thread, ordered
+from ooclearn.workers import blas_threads, one_blas_thread, ordered
 
 SHAPES = [(0, 2, 0), (1, 4, 2), (7, 1, 0), (7, 1, 2), (7, 2, 0), (50, 3, 0), (50, 3, 5), (3, 8, 0)]
 
@@ -199,10 +199,6 @@ def test_one_worker_rests_while_the_next_results_wait(yielding, at_work):
         results.close()
 
 
-def blas_threads():
-    return sorted(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
-
-
 @pytest.mark.parametrize("first_to_leave", [0, 1])
 def test_blas_has_its_threads_again_after_fits_that_ran_at_a_time(first_to_leave):
     """Whoever notes down the number while another holds it at one, and leaves last, would put back one for good."""
@@ -211,12 +207,12 @@ def test_blas_has_its_threads_again_after_fits_that_ran_at_a_time(first_to_leave
         held = [one_blas_thread(), one_blas_thread()]
         for one in held:
             one.__enter__()
-            assert set(blas_threads()) == {1}
+            assert set(blas_threads().values()) == {1}
         held.pop(first_to_leave).__exit__(None, None, None)
-        assert set(blas_threads()) == {1}
+        assert set(blas_threads().values()) == {1}
         held.pop().__exit__(None, None, None)
         assert blas_threads() == before
-        assert set(before) == {3}
+        assert set(before.values()) == {3}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
@@ -229,8 +225,8 @@ def test_blas_has_its_threads_again_in_a_child_of_fork():
             status = 1
             with suppress(BaseException):
                 with one_blas_thread():
-                    at_work = set(blas_threads())
-                status = 0 if (at_work, set(blas_threads())) == ({1}, {3}) else 2
+                    at_work = set(blas_threads().values())
+                status = 0 if (at_work, set(blas_threads().values())) == ({1}, {3}) else 2
             os._exit(status)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 

@@ -1,4 +1,4 @@
-"""Nothing half done: no thread, no open file and no temporary file may be left behind."""
+"""Nothing half done: no thread, no open file and no temporary file may be left behind, and BLAS has its threads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
+from ooclearn.workers import blas_threads
+
 __all__ = ["nothing_left"]
 
 _PATIENCE = 5.0
@@ -18,7 +20,7 @@ _DESCRIPTORS = Path("/proc/self/fd")
 
 @contextmanager
 def nothing_left(folder: str | os.PathLike[str] | None = None, /, *, pools: Sequence[str] = ()) -> Iterator[None]:
-    """Raise AssertionError if the ``with`` block leaves a thread, an open file or a temporary file.
+    """Raise AssertionError if the ``with`` block leaves a thread, an open file, a temporary file, or BLAS held back.
 
     Whether it ends well or by an error, which is then the cause of the assertion's.
 
@@ -45,10 +47,13 @@ def nothing_left(folder: str | os.PathLike[str] | None = None, /, *, pools: Sequ
     """
     threads = set(threading.enumerate())
     files = _open_files()
+    before = blas_threads()
     try:
         yield
     finally:
         problems = _problems(threads, files, tuple(pools))
+        now = blas_threads()
+        problems += [f"{now[path]} threads for {path}, and not {n}" for path, n in before.items() if now[path] != n]
         if folder is not None:
             problems += [f"the temporary file {path.name}" for path in Path(folder).rglob("*.tmp")]
             problems += [f"the temporary file {path.name}" for path in Path(folder).rglob(".*.tmp")]
