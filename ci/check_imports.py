@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
     "foundations": [
         "_compat",
+        "_filters",
         "_forking",
         "_namespace",
         "buffers",
