@@ -80,8 +80,8 @@ def takes(estimator: Any, name: str, /) -> bool:
     if inner:
         return any(takes(model, name) for model in inner)
     # And so does a method that a class of the user's puts around that of its base.
-    bases = [vars(cls).get("partial_fit") for cls in type(estimator).__mro__]
-    return name != "classes" or any(name in _parameters(method) for method in bases if method is not None)
+    methods = [getattr(cls, "partial_fit", None) for cls in type(estimator).__mro__]
+    return name != "classes" or any(name in _parameters(method) for method in methods if method is not None)
 
 
 def _parameters(method: Any) -> Mapping[str, inspect.Parameter]:

@@ -12,6 +12,7 @@ from sklearn.cluster import Birch, MiniBatchKMeans
 from sklearn.decomposition import IncrementalPCA
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.neural_network import MLPRegressor
+from sklearn.utils.metaestimators import available_if
 
 import ooclearn
 from feeding import ONE_EPOCH, Recorder, close, fed, table
@@ -318,10 +319,19 @@ class TestNothingHalfDone:
         assert most < 20
 
 
-def test_a_method_around_that_of_the_base_class_is_given_the_classes():
+class SometimesThere(SGDClassifier):
+    """Its method is found by a descriptor, as many of scikit-learn's are."""
+
+    @available_if(lambda _: True)
+    def partial_fit(self, X, y, classes=None):
+        return super().partial_fit(X, y, classes=classes)
+
+
+@pytest.mark.parametrize("base", [SGDClassifier, SometimesThere])
+def test_a_method_around_that_of_the_base_class_is_given_the_classes(base):
     """As of a user's class that logs, or counts, what it is fed: it names no parameter but rows and targets."""
 
-    class Counted(SGDClassifier):
+    class Counted(base):
         def partial_fit(self, X, y, *args, **kwargs):
             self.rows_ = getattr(self, "rows_", 0) + len(X)
             return super().partial_fit(X, y, *args, **kwargs)
@@ -331,4 +341,4 @@ def test_a_method_around_that_of_the_base_class_is_given_the_classes():
     model = Incremental(Counted(random_state=0), block_rows=100).fit(X, y)
     plain = Incremental(SGDClassifier(random_state=0), block_rows=100).fit(X, y)
     assert model.estimator_.rows_ == 300
-    np.testing.assert_array_equal(model.coef_, plain.coef_)
+    assert_array_equal(model.coef_, plain.coef_)
