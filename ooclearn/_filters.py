@@ -37,6 +37,14 @@ def quietly(category: type[Warning] = Warning) -> Iterator[None]:
 
 @contextmanager
 def filters_kept() -> Iterator[None]:
-    """Undo what threads that live no longer than this ``with`` block have left of one another's filters."""
-    with warnings.catch_warnings():
+    """Put the list of filters back if threads that live no longer than this ``with`` block leave another.
+
+    Filters that are added meanwhile, as modules do that are imported, stay. In the main thread alone: beside another,
+    that one may be in ``catch_warnings``, for reasons of its own.
+    """
+    before = warnings.filters
+    try:
         yield
+    finally:
+        if warnings.filters is not before and threading.current_thread() is threading.main_thread():
+            warnings.filters = before

@@ -231,23 +231,31 @@ def test_blas_has_its_threads_again_in_a_child_of_fork():
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_filters_of_warnings_are_as_before():
-    """As scikit-learn's validation leaves them where two threads are in it at a time: the first to come leaves first."""
-    meet, left = threading.Barrier(2), threading.Event()
-
-    def validate(i):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", BytesWarning)
-            meet.wait(10)
-            if i:
-                with warnings.catch_warnings():
-                    meet.wait(10)
-                    assert left.wait(10)
-            else:
+def validate_at_a_time(i, meet, left):
+    """Enter ``catch_warnings`` in two threads as scikit-learn's validation does; who comes first leaves first."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BytesWarning)
+        meet.wait(10)
+        if i:
+            with warnings.catch_warnings():
                 meet.wait(10)
-        left.set()
+                assert left.wait(10)
+        else:
+            meet.wait(10)
+    left.set()
 
+
+def test_filters_of_warnings_are_as_before():
+    meet, left = threading.Barrier(2), threading.Event()
     before = warnings.filters[:]
-    for _ in ordered(validate, 2, workers=2):
+    for _ in ordered(lambda i: validate_at_a_time(i, meet, left), 2, workers=2):
         pass
     assert warnings.filters == before
+
+
+def test_filters_that_are_added_meanwhile_stay():
+    """As by a module that is imported for the first time."""
+    with warnings.catch_warnings():
+        for _ in ordered(lambda i: i, 2, workers=2):
+            warnings.filterwarnings("ignore", "of a module that is imported")
+        assert any(one[1] is not None and one[1].pattern.startswith("of a module") for one in warnings.filters)
