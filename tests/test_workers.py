@@ -258,4 +258,4 @@ def test_filters_that_are_added_meanwhile_stay():
     with warnings.catch_warnings():
         for _ in ordered(lambda i: i, 2, workers=2):
             warnings.filterwarnings("ignore", "of a module that is imported")
-        assert any(one[1] is not None and one[1].pattern.startswith("of a module") for one in warnings.filters)
+        warnings.warn("of a module that is imported", UserWarning, stacklevel=1)  # which is an error in these tests
